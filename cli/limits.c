@@ -165,7 +165,8 @@ static void append_limits(struct words *words, const Bora__V1__Limits *limits,
             value_format_money(value.number, number);
         else
             format(value.integer, number);
-        append(words, "%s%s %s", comma, number, limit_kinds[i].unit);
+        bool one = strcmp(limit_kinds[i].unit, "streams") == 0 && value.integer == 1;
+        append(words, "%s%s %s", comma, number, one ? "stream" : limit_kinds[i].unit);
         comma = ", ";
     }
 }

@@ -23,6 +23,10 @@ def cli(house, tmp_path):
     return Cli(house, tmp_path)
 
 
+def number(text):
+    return int(text.replace(",", ""))
+
+
 # ---- help, manual, completion -------------------------------------------------------------------------------------------
 
 
@@ -355,7 +359,9 @@ def test_limits_are_changed_one_by_one_and_shown(cli):
 
     cli.run("chat", "--max-tokens", "4", "hi", BORA_API_KEY=key)
     table = cli.run("limits", BORA_API_KEY=key)  # one's own
-    assert re.search(r"^  tokens / day +\d+ of 1,000,000 +0 %$", table, re.M)
+    used, left = map(number, re.search(r"^  tokens / day +([\d,]+) of 1,000,000 +0 %  ([\d,]+) left$", table, re.M).groups())
+    assert used > 0 and used + left == 1000000
+    assert re.search(r"^The day's limits begin anew at \d{4}-\d\d-\d\d \d\d:\d\d\.$", table, re.M) and "month" not in table
     levels = cli.json("limits", "--key", key_id)["levels"]
     assert {(level["scope"], level["model"]) for level in levels} >= {("key", None), ("key", "small")}
     assert all(level["used"]["tokens_per_day"] > 0 for level in levels if level["model"] is None and level["scope"] == "key")

@@ -410,6 +410,23 @@ def test_what_is_used_is_seen_by_whose_it_is(service, tenant):
     assert seen(tenant.admin) == seen(OPERATOR) == [("organization", "", True, True), ("organization", "large", True, True), ("workspace", "", True, True), ("key", "", True, True)]
 
 
+def test_what_is_left_and_when_it_comes_back(service, tenant):
+    """Of every limit whose use the caller may see: never less than nothing."""
+    tenant.settle(tenant.entry("service", i=100, n=7))
+    key = tenant.made["service"]
+    service.keys("UpdateKey", tenant.admin, key_id=key.key_id, limits={"tokens_per_month": 1000, "spend_per_month": 5, "concurrent_streams": 3, "requests_per_minute": 60}, model_limits={"items": [{"model": "small", "limits": {"tokens_per_month": 50}}]})
+    service.tenants("UpdateOrganization", organization_id=tenant.id, limits={"tokens_per_day": 100})
+    limit = service.usage("GetRateLimit", tenant.service_key)
+    own, small = limit.levels[-2:]
+    assert (own.remaining.tokens_per_month, round(own.remaining.spend_per_month * 1e9), own.remaining.concurrent_streams, own.remaining.requests_per_minute) == (895, 5 * 10**9 - 7, 3, 60)
+    assert not own.remaining.HasField("tokens_per_day") and small.used.tokens_per_month == 105 and small.remaining.HasField("tokens_per_month") and small.remaining.tokens_per_month == 0
+    assert not limit.levels[0].HasField("remaining")  # what others use is not shown to a service key
+    now = datetime.datetime.now(datetime.timezone.utc)
+    day, month = (datetime.datetime.fromisoformat(text.replace("Z", "+00:00")) for text in (limit.day_resets_at, limit.month_resets_at))
+    assert datetime.timedelta(0) < day - now <= datetime.timedelta(days=1) and day.time() == datetime.time() and day.tzinfo is not None
+    assert (month.year, month.month, month.day, month.time()) == (now.year + now.month // 12, now.month % 12 + 1, 1, datetime.time())
+
+
 def used_of_month(service, tenant, key):
     """Of the key's own limit."""
     return service.usage("GetRateLimit", tenant.admin, key_id=key.key_id).levels[-1].used
