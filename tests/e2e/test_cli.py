@@ -224,6 +224,26 @@ def test_lists_of_several_pages_are_one(cli):
     assert len(newest) > 3 and len(set(newest)) == len(newest)
 
 
+def test_the_audit_trail_of_one_key_is_read_by_people_and_by_programs(cli):
+    _, key_id = cli.new_key("--name", "watched", "--expires", "2031-01-02", "--tokens-per-day", "5")
+    cli.run("limits", "set", "--key", key_id, "--tokens-per-day", "none")
+    table = cli.run("audit", "--key", key_id)
+    lines = table.splitlines()
+    assert len(lines) == 3 and re.match(r"TIME +ACTOR +CALLED +ACTION +TARGET +NAME +FROM +DETAIL$", lines[0])
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  operator ", lines[1]) and lines[1].endswith("limits: tokens_per_day 5 → none")
+    assert re.search(r"workspace: default \([0-9a-f-]{36}\); role: service; expires: 2031-01-0\d \d\d:\d\d; limits: tokens_per_day 5$", lines[2])
+    assert [entry["action"] for entry in cli.json("audit", "--key", key_id, "--action", "key.create")["entries"]] == ["key.create"]
+    assert cli.json("audit", "--key", key_id, "--from", "7d", "--to", "now", "--actor", "operator")["has_more"] is False
+    assert cli.run("audit", "--key", key_id, "--to", "2020-01-01") == "" and "Nothing that fits" in cli.errors
+    rows = list(csv.DictReader(io.StringIO(cli.run("audit", "--key", key_id, "--csv"))))
+    assert [row["action"] for row in rows] == [entry["action"] for entry in cli.json("audit", "--key", key_id)["entries"]]
+    assert json.loads(rows[0]["detail"]) == {"limits": {"before": {"tokens_per_day": 5}, "after": {}}} and rows[0]["time"].endswith("Z")
+    cli.run("audit", "--csv", "--json", status=USAGE)
+    admin, admin_id = cli.new_key("--role", "admin", "--name", "the boss")
+    cli.run("keys", "disable", key_id, BORA_ADMIN_KEY=None, BORA_API_KEY=admin)
+    assert re.search(rf"  {admin_id}  the boss  key.update +{key_id}  watched ", cli.run("audit", "--actor", admin_id))
+
+
 def test_who_may_not_is_told_so(cli):
     member, _ = cli.new_key("--role", "member")
     admin, _ = cli.new_key("--role", "admin")

@@ -462,6 +462,49 @@ def level_name(service, tenant):
     return service.tenants("GetOrganization", organization_id=tenant.id).name
 
 
+def test_the_audit_trail_by_key_actor_action_and_time(service, tenant, modules):
+    """By id or UUID; of what is rare a page says where the next one begins."""
+    key = tenant.new_key(0, name="watched")
+    prefix = prefix_of(key)
+    for name in ("second", "third"):
+        service.keys("UpdateKey", tenant.admin, key_id=key.key_id, name=name)
+    service.keys("CreateKey", tenant.admin, workspace_uuid=tenant.places[0].id, name="another")
+
+    def found(**fields):
+        return [(entry.action, entry.target_name) for entry in service.tenants("ListAudit", organization_id=tenant.id, **fields).entries]
+    own = [("key.update", "third"), ("key.update", "second"), ("key.create", "watched")]
+    assert found(key_id=prefix) == found(key_id=key.key_id) == own
+    by_admin = [("key.create", "another"), *own[:2]]
+    admin = tenant.made["admin"]
+    assert found(actor=admin.key_id) == found(actor=prefix_of(admin)) == by_admin
+    assert found(key_id=prefix_of(admin)) == [*by_admin, ("key.create", "the admin")]
+    assert found(actor="operator", key_id=prefix) == own[2:] and found(actor="nobody") == []
+    assert found(action="key.update") == own[:2] and len(found(action="key")) == 7 and found(action="key.") == found(action="ke") == []
+    assert {action for action, _ in found(action="workspace")} == {"workspace.create"}
+    entries = service.tenants("ListAudit", tenant.admin).entries
+    assert {entry.actor_name for entry in entries if entry.actor == prefix_of(admin)} == {"the admin"} and not any(entry.HasField("actor_name") for entry in entries if entry.actor == "operator")
+    later = (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert found(**{"from": later}) == [] and len(found(to=later)) == len(entries) and len(found(**{"from": "2026-01-01"}, to=later)) == len(entries)
+    assert found(to="2020-01-01") == []
+    for field in ("from", "to"):
+        assert refused(modules, grpc.StatusCode.INVALID_ARGUMENT, lambda: found(**{field: "soon"})) == field
+    page = service.tenants("ListAudit", organization_id=tenant.id, key_id=prefix, limit=2)
+    assert page.has_more and [entry.target_name for entry in page.entries] == ["third", "second"] and page.next_before == page.entries[-1].id
+    rest = service.tenants("ListAudit", organization_id=tenant.id, key_id=prefix, limit=2, before=page.next_before, to=later)
+    assert [entry.target_name for entry in rest.entries] == ["watched"] and not rest.has_more
+
+
+def test_a_rare_entry_of_a_long_audit_trail_is_found_page_by_page(service, tenant):
+    """One call looks through some ten thousand entries."""
+    service.keys("UpdateKey", tenant.admin, key_id=tenant.made["service"].key_id, name="rare")
+    script = "for i = 1, 12000 do redis.call('XADD', KEYS[1], '*', 'actor', 'operator', 'action', 'limits.update', 'target', 't', 'name', 'n', 'detail', '{}') end return 1"
+    assert service.redis.ask("EVAL", script, "1", f"bora:audit:{{{tenant.id}}}") == "1"
+    page = service.tenants("ListAudit", tenant.admin, action="key.update")
+    assert list(page.entries) == [] and page.has_more
+    rest = service.tenants("ListAudit", tenant.admin, action="key.update", before=page.next_before)
+    assert [entry.target_name for entry in rest.entries] == ["rare"] and not rest.has_more
+
+
 def audit(service, tenant_id=None):
     return service.tenants("ListAudit", **({"organization_id": tenant_id} if tenant_id else {})).entries
 
