@@ -224,6 +224,27 @@ def test_lists_of_several_pages_are_one(cli):
     assert len(newest) > 3 and len(set(newest)) == len(newest)
 
 
+def test_a_key_is_found_by_its_name_its_id_and_its_status(cli):
+    _, key_id = cli.new_key("--name", "needle of the search")
+    found = cli.json("keys", "get", "needle of the search")
+    assert found["prefix"] == key_id == cli.json("keys", "get", key_id)["prefix"] == cli.json("keys", "get", found["key_id"])["prefix"]
+    for text in (key_id, key_id[:6], found["key_id"], found["key_id"].upper(), "needle of"):
+        assert key_id in [key["prefix"] for key in cli.json("keys", "list", "--name", text)["keys"]], text
+    assert cli.json("keys", "list", "--name", found["key_id"])["keys"] == cli.json("keys", "list", "--name", key_id)["keys"]
+    assert cli.run("keys", "list", "--name", key_id[2:] + "0") == "" and "no such keys" in cli.errors
+    _, other = cli.new_key("--name", "needle of the search")
+    cli.run("keys", "get", "needle of the search", status=USAGE)
+    assert "2 keys are called 'needle of the search'" in cli.errors
+    cli.run("keys", "revoke", other)
+    assert cli.json("keys", "get", "needle of the search")["prefix"] == key_id  # the one that is left
+    cli.run("keys", "disable", key_id)
+    by_status = {status: {key["prefix"] for key in cli.json("keys", "list", "--status", status, "--name", "needle")["keys"]} for status in ("active", "disabled", "expired", "revoked")}
+    assert by_status == {"active": set(), "disabled": {key_id}, "expired": set(), "revoked": {other}}
+    cli.run("keys", "list", "--status", "lost", status=USAGE)
+    cli.run("keys", "get", "needle", status=NOT_FOUND)  # a part of a name is no name
+    assert "NOT_FOUND" in cli.errors
+
+
 def test_the_audit_trail_of_one_key_is_read_by_people_and_by_programs(cli):
     _, key_id = cli.new_key("--name", "watched", "--expires", "2031-01-02", "--tokens-per-day", "5")
     cli.run("limits", "set", "--key", key_id, "--tokens-per-day", "none")

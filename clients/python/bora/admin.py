@@ -91,7 +91,7 @@ class Admin:
     # --- keys ------------------------------------------------------------------------------------------------------
 
     def keys(self, *, name: Optional[str] = None, workspace_id: Optional[str] = None, organization_id: Optional[str] = None) -> Iterator[keys_pb2.ApiKey]:
-        """Oldest first. `name`: part of it, or the key's last four characters."""
+        """Oldest first. `name`: part of it, the key's last four characters, its prefix or the beginning of that, or its UUID."""
         request = _fill(keys_pb2.ListKeysRequest(), name=name, workspace_id=workspace_id, organization_id=organization_id)
         return self._list("KeyService/ListKeys", request, keys_pb2.ListKeysResponse, "keys", "after", "key_id")
 
