@@ -154,10 +154,10 @@ static void explain_cut(struct answer *answer) {
     Bora__V1__GetModelRequest request = BORA__V1__GET_MODEL_REQUEST__INIT;
     ProtobufCMessage *reply = NULL;
     if (answer->reader->max_tokens >= 0) { /* of which a limit takes nothing away */
-        print_failure("the answer was cut: %s is used up",
-                      answer->tokens == 0                               ? "--max-tokens or the model's context"
-                      : answer->answered >= answer->reader->max_tokens ? "--max-tokens"
-                                                                        : "the model's context");
+        print_failure("the answer was cut: %s is used up", answer->tokens == 0 ? "--max-tokens or the model's context"
+                                                           : answer->answered >= answer->reader->max_tokens
+                                                               ? "--max-tokens"
+                                                               : "the model's context");
         return;
     }
     request.model = (char *)answer->reader->model;

@@ -37,8 +37,9 @@ static int ask(const struct command_usage *usage, struct connection *connection,
         fputs(question, stdout);
         fflush(stdout);
     }
-    const struct chat_reader reader = {
-        .model = options.model, .max_tokens = options.max_tokens.given ? options.max_tokens.value : -1, .usage = options.usage};
+    const struct chat_reader reader = {.model = options.model,
+                                       .max_tokens = options.max_tokens.given ? options.max_tokens.value : -1,
+                                       .usage = options.usage};
     if (result == GO_ON) result = chat_stream(connection, bytes_view(&request), &reader);
     bytes_deinit(&request);
     return result;

@@ -383,8 +383,8 @@ static struct {
     bool names;
 } listing;
 static const struct argument list_arguments[] = {
-    {ARGUMENT_TEXT, "name", "TEXT", "with this in their name, as their last four characters, or as their id or its beginning",
-     &listing.name},
+    {ARGUMENT_TEXT, "name", "TEXT",
+     "with this in their name, as their last four characters, or as their id or its beginning", &listing.name},
     {ARGUMENT_CHOICE, "status", "active|disabled|expired|revoked", "that are so now", &listing.status},
     {ARGUMENT_TEXT, "workspace", "WORKSPACE", "of this workspace, by name or id", &listing.workspace},
     {ARGUMENT_TEXT, "organization", "ORGANIZATION", "of this organization (operator)", &listing.organization},
@@ -417,9 +417,10 @@ static int run_list(const struct command_usage *usage, const char *const *words,
     if (result == GO_ON)
         result = listing.names
                      ? result_print_words(&list, reply)
-                     : result_print_list(&list, reply, list_columns, COUNT(list_columns), listing.name != NULL || listing.status != NULL || listing.workspace != NULL
-                                           ? "There are no such keys."
-                                           : "There are no keys.");
+                     : result_print_list(&list, reply, list_columns, COUNT(list_columns),
+                                         listing.name != NULL || listing.status != NULL || listing.workspace != NULL
+                                             ? "There are no such keys."
+                                             : "There are no keys.");
     connection_close(&connection);
     return result;
 }
@@ -468,12 +469,14 @@ static int run_get(const struct command_usage *usage, const char *const *words, 
     if (result != GO_ON) return result;
     request.key_id = (char *)id;
     connection.quiet = true;
-    result = strlen(id) <= UUID_CHARACTERS ? connection_call(&connection, SERVICE "GetKey", &request.base,
-                                                            &bora__v1__api_key__descriptor, &reply)
-                                           : EXIT_NOT_FOUND;
+    result = strlen(id) <= UUID_CHARACTERS
+                 ? connection_call(&connection, SERVICE "GetKey", &request.base, &bora__v1__api_key__descriptor, &reply)
+                 : EXIT_NOT_FOUND;
     connection.quiet = false;
-    if (result == EXIT_NOT_FOUND) result = find_by_name(&connection, words[0], &id);
-    else if (result != GO_ON) result = GO_ON; /* once more, to say why */
+    if (result == EXIT_NOT_FOUND)
+        result = find_by_name(&connection, words[0], &id);
+    else if (result != GO_ON)
+        result = GO_ON; /* once more, to say why */
     request.key_id = (char *)id;
     if (result == GO_ON && reply == NULL)
         result = connection_call(&connection, SERVICE "GetKey", &request.base, &bora__v1__api_key__descriptor, &reply);
@@ -609,8 +612,7 @@ const struct command keys_commands[] = {
      .is_default = true,
      .run = run_list},
     {.usage = {"keys get", "KEY_ID",
-               "Show all that is known of a key." KEY_ID "\nIts name will do where no other key is called so.",
-               1, 1},
+               "Show all that is known of a key." KEY_ID "\nIts name will do where no other key is called so.", 1, 1},
      .help = "show one",
      .arguments = no_arguments,
      .connects = true,

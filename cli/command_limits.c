@@ -366,10 +366,11 @@ static const struct argument set_arguments[] = {
     {ARGUMENT_END, NULL, NULL, NULL, NULL}};
 
 const struct command limits_commands[] = {
-    {.usage = {"limits show", "",
-               "The limits that count, of the organization, the workspace and the key, what counts against them now, with\n"
-               "the worst case of answers under way, and what is left. Without an option those of the API key itself.",
-               0, 0},
+    {.usage =
+         {"limits show", "",
+          "The limits that count, of the organization, the workspace and the key, what counts against them now, with\n"
+          "the worst case of answers under way, and what is left. Without an option those of the API key itself.",
+          0, 0},
      .help = "what may be used, and what is left of it now",
      .arguments = show_arguments,
      .connects = true,

@@ -283,14 +283,16 @@ static int delete_organization(const struct command_usage *usage, const char *co
 #define EACH_KEY                                                                                                   \
     {                                                                                                              \
         ARGUMENT_TEXT, "each-key", "LIMITS",                                                                       \
-            "of each of its keys that says nothing itself: tokens-per-day=1M,requests-per-minute=60; later: bora limits set --each-key", \
+            "of each of its keys that says nothing itself: tokens-per-day=1M,requests-per-minute=60; later: bora " \
+            "limits set --each-key",                                                                               \
             &options.each_key                                                                                      \
     }
 #define END \
     { ARGUMENT_END, NULL, NULL, NULL, NULL }
 static const struct argument list_arguments[] = {OF_ORGANIZATION, NAMES, END},
-                             create_arguments[] = {OF_ORGANIZATION, LIMITS, EACH_KEY, END}, one_arguments[] = {WHERE, END},
-                             update_arguments[] = {NAME, WHERE, END}, end_arguments[] = {WHERE, CONFIRM_ARGUMENT, END};
+                             create_arguments[] = {OF_ORGANIZATION, LIMITS, EACH_KEY, END},
+                             one_arguments[] = {WHERE, END}, update_arguments[] = {NAME, WHERE, END},
+                             end_arguments[] = {WHERE, CONFIRM_ARGUMENT, END};
 static const struct argument list_organizations_arguments[] = {NAMES, END},
                              create_organization_arguments[] = {LIMITS, END},
                              update_organization_arguments[] = {NAME, END},
@@ -305,8 +307,9 @@ const struct command workspaces_commands[] = {
     ACT("workspaces", "list", "", 0, "List workspaces: where keys, their prompts' cache and their accounts are one.",
         "list workspaces", list_arguments, list_workspace),
     ACT("workspaces", "create", "NAME", 1,
-        "Make a workspace. Its limits are those of all its keys together; those of --each-key are each key's own.\n" LIMIT_HELP, "make one", create_arguments,
-        create_workspace),
+        "Make a workspace. Its limits are those of all its keys together; those of --each-key are each key's "
+        "own.\n" LIMIT_HELP,
+        "make one", create_arguments, create_workspace),
     ACT("workspaces", "get", "WORKSPACE", 1, "Show a workspace.", "show one", one_arguments, get_workspace),
     ACT("workspaces", "update", "WORKSPACE", 1,
         "Give a workspace a new name. Limits: bora limits set --workspace WORKSPACE.", "rename it", update_arguments,

@@ -190,9 +190,9 @@ static int parse(const struct command *command, int leading, int used, int argc,
     if (options == NULL) return print_failure("Out of memory.");
     memcpy(options, argv, (size_t)leading * sizeof *options);
     for (int i = leading + used; i < argc; i++) options[count++] = argv[i];
-    int result = arguments_parse(&command->usage, command->arguments,
-                                 command->connects ? connection_arguments : no_arguments, count, options, words,
-                                 out_count);
+    int result =
+        arguments_parse(&command->usage, command->arguments, command->connects ? connection_arguments : no_arguments,
+                        count, options, words, out_count);
     free(options);
     return result;
 }

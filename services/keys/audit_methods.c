@@ -100,8 +100,8 @@ static enum status read_time(struct handling *handling, const char *field, const
     return STATUS_OK;
 }
 
-static enum status read_filter(struct handling *handling, const Bora__V1__ListAuditRequest *request,
-                               struct filter *out, struct error *err) {
+static enum status read_filter(struct handling *handling, const Bora__V1__ListAuditRequest *request, struct filter *out,
+                               struct error *err) {
     int64_t from_ms = 0, to_ms = INT64_MAX;
     *out = (struct filter){.action = PRESENT(request, action) ? request->action : NULL, .newest = "+", .oldest = "-"};
     if (PRESENT(request, actor)) out->actor = prefix_of(&handling->arena, request->actor);
@@ -191,8 +191,7 @@ static enum status name_actors(struct page *page, const char *organization, stru
     struct usage_name *names = arena_alloc_array(&page->handling->arena, count + 1, sizeof *names);
     if (names == NULL) return out_of_memory(err);
     for (size_t i = 0; i < count; i++)
-        names[i] = (struct usage_name){page->out->entries[i]->actor,
-                                       (const char **)&page->out->entries[i]->actor_name};
+        names[i] = (struct usage_name){page->out->entries[i]->actor, (const char **)&page->out->entries[i]->actor_name};
     TRY(usage_names_find(page->handling, "key", organization, names, count, err));
     for (size_t i = 0; i < count; i++) {
         Bora__V1__AuditEntry *entry = page->out->entries[i];

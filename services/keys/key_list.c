@@ -64,9 +64,11 @@ static enum status take_prefixes(struct listing *listing, int64_t first, struct 
     snprintf(from, sizeof from, "%" PRId64, first);
     snprintf(to, sizeof to, "%" PRId64, first + PIECE - 1);
     struct bytes_view key = store_name(list, "keys", listing->organization, NULL);
-    struct bytes_view arguments[] = {bytes_view_string(from), bytes_view_string(to),
+    struct bytes_view arguments[] = {bytes_view_string(from),
+                                     bytes_view_string(to),
                                      store_name(record, "key", listing->organization, ""),
-                                     bytes_view_string(filter->workspace), bytes_view_string(filter->name),
+                                     bytes_view_string(filter->workspace),
+                                     bytes_view_string(filter->name),
                                      bytes_view_string(prefix_of(filter->name, prefix))};
     struct redis_reply *reply = NULL;
     if (has_filter(listing))

@@ -23,7 +23,8 @@ static void assert_text(const char *detail, const char *expected) {
 
 static void test_changes_are_told_from_what_to_what(void **state) {
     (void)state;
-    assert_text("{\"limits\":{\"before\":{\"tokens_per_day\":5},\"after\":{}}}", "limits: tokens_per_day 5 \u2192 none");
+    assert_text("{\"limits\":{\"before\":{\"tokens_per_day\":5},\"after\":{}}}",
+                "limits: tokens_per_day 5 \u2192 none");
     assert_text("{\"name\":{\"before\":\"a\",\"after\":\"b\"},\"disabled\":{\"before\":false,\"after\":true}}",
                 "name: a \u2192 b; disabled: no \u2192 yes");
     assert_text("{\"models\":{\"before\":[],\"after\":[\"small\",\"large\"]}}", "models: any \u2192 small, large");
@@ -42,8 +43,9 @@ static void test_times_are_dates_and_money_has_no_zeros_behind_it(void **state) 
     (void)state;
     assert_text("{\"expires_at\":{\"before\":null,\"after\":1798761599}}", "expires: never \u2192 2026-12-31 23:59");
     assert_text("{\"previous_expires_at\":1798761599}", "previous_expires: 2026-12-31 23:59");
-    assert_text("{\"limits\":{\"before\":{\"spend_per_month\":12.500000000},\"after\":{\"spend_per_month\":0.000000000}}}",
-                "limits: spend_per_month 12.5 \u2192 spend_per_month 0");
+    assert_text(
+        "{\"limits\":{\"before\":{\"spend_per_month\":12.500000000},\"after\":{\"spend_per_month\":0.000000000}}}",
+        "limits: spend_per_month 12.5 \u2192 spend_per_month 0");
 }
 
 static void test_what_is_no_such_object_stays(void **state) {

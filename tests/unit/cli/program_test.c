@@ -481,8 +481,9 @@ static void test_model_that_is_not_named_is_the_only_one(void **state) {
 
 static void test_refused_model_is_answered_with_what_there_is(void **state) {
     (void)state;
-    assert_runs("chat|--model|gpt|model", 4,
-                "bora: Invalid model: gpt (INVALID_ARGUMENT)\n  served now: smollm2-135m-instruct (smollm2, latest, small)\n");
+    assert_runs(
+        "chat|--model|gpt|model", 4,
+        "bora: Invalid model: gpt (INVALID_ARGUMENT)\n  served now: smollm2-135m-instruct (smollm2, latest, small)\n");
     atomic_store(&gateway.models, 0);
     assert_runs("chat|--model|gpt|model", 4, "  served now: none\n");
 }
