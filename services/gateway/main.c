@@ -318,8 +318,8 @@ static enum status serve(struct gateway *gateway, const sigset_t *signals, struc
              LOG_I("http_port", http_server_port(gateway->http)), LOG_S("grpc", gateway->settings.grpc_listen),
              LOG_I("grpc_port", rpc_server_port(gateway->grpc)), LOG_S("dialect", gateway->settings.dialect),
              LOG_I("pid", getpid()),
-             gateway->status_page != NULL ? LOG_I("metrics_port", status_page_port(gateway->status_page))
-                                          : (struct log_field){LOG_FIELD_END, NULL, {0}});
+             status_page_port(gateway->status_page) > 0 ? LOG_I("metrics_port", status_page_port(gateway->status_page))
+                                                        : (struct log_field){LOG_FIELD_END, NULL, {0}});
     follow_health(gateway, signals);
     atomic_store(&gateway->draining, true);
 cleanup:

@@ -497,6 +497,17 @@ def test_a_keys_service_that_is_gone_is_503_and_unavailable(grpc_modules, tmp_pa
         assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
+def test_a_port_that_is_not_there_is_not_logged(grpc_modules, tmp_path):
+    keys = ScriptedKeys(grpc_modules)
+
+    def serving(name, *flags):
+        with lone_gateway(keys.port, tmp_path / name, *flags) as gateway:
+            line, = [entry for entry in map(json.loads, gateway.log.read_text().splitlines()) if entry["event"] == "serving"]
+            return line
+    assert "metrics_port" not in serving("none") and serving("one", "--metrics-listen", "127.0.0.1:0")["metrics_port"] > 0
+    keys.close()
+
+
 def documented():
     """{(verb, path): (gRPC method, role, scope)} of the tables in docs/admin.md."""
     rows = {}
