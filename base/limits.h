@@ -31,7 +31,6 @@ enum {
     LIMIT_METADATA_BYTES = 16 * 1024,
 
     /* --- keys --- */
-    LIMIT_KEY_NAME_BYTES = 255,
     LIMIT_KEYS_LIST = 1000,
     LIMIT_KEY_MODEL_LIMITS = 64,
     LIMIT_KEY_SCOPES = 64, /* models, or endpoints, of one key */

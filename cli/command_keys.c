@@ -391,14 +391,13 @@ static const struct argument list_arguments[] = {
     {ARGUMENT_FLAG, "names", NULL, "key ids and names alone, a tab between: for scripts", &listing.names},
     {ARGUMENT_END, NULL, NULL, NULL, NULL}};
 
-/** Those of the status that was asked for, in place. */
-static void keep_status(Bora__V1__ListKeysResponse *reply) {
+/** The service has no such filter; all pages are here already. */
+static void keep_those_of_status(Bora__V1__ListKeysResponse *keys, const char *wanted) {
     size_t kept = 0;
-    for (size_t i = 0; i < reply->n_keys; i++) {
-        if (listing.status == NULL || strcmp(reply->keys[i]->status, listing.status) == 0)
-            reply->keys[kept++] = reply->keys[i];
+    for (size_t i = 0; i < keys->n_keys; i++) {
+        if (strcmp(field_text(&keys->keys[i]->base, "status"), wanted) == 0) keys->keys[kept++] = keys->keys[i];
     }
-    reply->n_keys = kept;
+    keys->n_keys = kept;
 }
 
 static int run_list(const struct command_usage *usage, const char *const *words, int count) {
@@ -413,7 +412,8 @@ static int run_list(const struct command_usage *usage, const char *const *words,
     field_set_text(&request.base, "workspace_id", listing.workspace);
     field_set_text(&request.base, "organization_id", listing.organization);
     if (result == GO_ON) result = result_fetch(&connection, &list, &request.base, &reply);
-    if (result == GO_ON) keep_status((Bora__V1__ListKeysResponse *)reply);
+    if (result == GO_ON && listing.status != NULL)
+        keep_those_of_status((Bora__V1__ListKeysResponse *)reply, listing.status);
     if (result == GO_ON)
         result = listing.names
                      ? result_print_words(&list, reply)

@@ -69,13 +69,19 @@ static void print_remaining(const struct limit_kind *kind, const Bora__V1__RateL
     printf("  %s left", text);
 }
 
-static void print_limit(const struct limit_kind *kind, const Bora__V1__RateLimitLevel *level, int title_width) {
+/** `currency`: of limits on spend, or "". */
+static void print_limit(const struct limit_kind *kind, const Bora__V1__RateLimitLevel *level, const char *currency,
+                        int title_width) {
     enum { BAR = 20, NUMBER = 15 };
     const struct field_value limit = field_get(&level->limits->base, kind->field);
     struct field_value used = {.kind = FIELD_ABSENT};
-    char limit_text[VALUE_COUNT_BYTES], used_text[VALUE_COUNT_BYTES], bar[BAR + 1];
+    char limit_text[VALUE_COUNT_BYTES + 8], used_text[VALUE_COUNT_BYTES], bar[BAR + 1];
     if (limit.kind == FIELD_ABSENT) return;
     format(&limit, limit_text);
+    if (kind->money && currency[0] != 0) {
+        size_t length = strlen(limit_text);
+        snprintf(limit_text + length, sizeof limit_text - length, " %.3s", currency);
+    }
     if (level->used == NULL) { /* which is not this key's to see */
         printf("  %-*s  %*s    %s\n", title_width, kind->title, NUMBER, "", limit_text);
         return;
@@ -111,7 +117,7 @@ static void print_end(const Bora__V1__RateLimit *limits, const char *ending, con
 }
 
 /** "key demo (k-1), model small:" and a line for each of its limits. */
-static void print_level(const Bora__V1__RateLimitLevel *level) {
+static void print_level(const Bora__V1__RateLimitLevel *level, const char *currency) {
     int width = 0;
     fputs(terminal_style(stdout, STYLE_BOLD), stdout);
     print_line(stdout, level->scope);
@@ -128,7 +134,16 @@ static void print_level(const Bora__V1__RateLimitLevel *level) {
             here > width)
             width = here;
     }
-    for (int i = 0; level->limits != NULL && i < LIMIT_KINDS; i++) print_limit(&limit_kinds[i], level, width);
+    for (int i = 0; level->limits != NULL && i < LIMIT_KINDS; i++) print_limit(&limit_kinds[i], level, currency, width);
+}
+
+static void print_levels(struct connection *connection, const Bora__V1__RateLimit *limits) {
+    const char *currency = "";
+    for (size_t i = 0; i < limits->n_levels; i++) {
+        if (currency[0] == 0 && doubt_bounds_spend(limits->levels[i]->limits)) currency = prices_currency(connection);
+        print_level(limits->levels[i], currency);
+    }
+    if (limits->n_levels == 0) terminal_note("There are no limits.\n");
 }
 
 static void doubt_levels(struct connection *connection, const Bora__V1__RateLimit *limits) {
@@ -169,10 +184,9 @@ static int run_show(const struct command_usage *usage, const char *const *words,
         result = print_json(reply);
     } else if (result == GO_ON) {
         const Bora__V1__RateLimit *limits = (const Bora__V1__RateLimit *)reply;
-        for (size_t i = 0; i < limits->n_levels; i++) print_level(limits->levels[i]);
+        print_levels(&connection, limits);
         print_end(limits, "_per_day", "The day's limits begin anew at", field_text(reply, "day_resets_at"));
         print_end(limits, "_per_month", "The month's limits begin anew at", field_text(reply, "month_resets_at"));
-        if (limits->n_levels == 0) terminal_note("There are no limits.\n");
         if (!connection_options.quiet) doubt_levels(&connection, limits);
         result = EXIT_OK;
     }

@@ -27,7 +27,7 @@ static const struct table_column me_columns[] = {{"role", "role", CELL_TEXT, 0},
                                                  {"workspace id", "workspace.id", CELL_TEXT, 0},
                                                  {"organization", "organization.name", CELL_TEXT, 0},
                                                  {"organization id", "organization.id", CELL_TEXT, 0},
-                                                 {"user", "id", CELL_TEXT, 0},
+                                                 {"user", "user_id", CELL_TEXT, 0},
                                                  {"models", "scopes.models", CELL_TEXT, 0},
                                                  {"endpoints", "scopes.endpoints", CELL_TEXT, 0}};
 

@@ -66,9 +66,10 @@ const char *commands_noun(const char *word) {
 }
 
 /** Other words for the same act, where a noun has only one of them. */
-static const char *const verb_aliases[][2] = {{"get", "show"},      {"show", "get"},     {"ls", "list"},
-                                              {"new", "create"},    {"rm", "delete"},    {"rm", "remove"},
-                                              {"delete", "revoke"}, {"delete", "remove"}};
+static const char *const verb_aliases[][2] = {
+    {"get", "show"},  {"show", "get"},      {"view", "get"},   {"view", "show"},     {"describe", "get"},
+    {"ls", "list"},   {"describe", "show"}, {"new", "create"}, {"add", "create"},    {"edit", "update"},
+    {"rm", "delete"}, {"delete", "revoke"}, {"rm", "remove"},  {"delete", "remove"}, {"rm", "revoke"}};
 
 /* --- which one --------------------------------------------------------------------------------------------------- */
 
@@ -84,23 +85,6 @@ static const struct command *find_noun(const char *word) {
         if (strcmp(first, noun) == 0) return at->commands;
     }
     return NULL;
-}
-
-static int unknown_noun(const char *word) {
-    char first[COMMAND_NOUN_BYTES];
-    const char *second, *nearest = NULL;
-    static char meant[COMMAND_NOUN_BYTES];
-    size_t distance = suggest_distance(word);
-    for (const struct command_noun *at = command_nouns; at->commands != NULL; at++) {
-        size_t before = distance;
-        command_words(at->commands, first, &second);
-        suggest_word(word, first, &nearest, &distance);
-        if (distance < before) memcpy(meant, first, sizeof meant);
-    }
-    static const struct command_usage all = {"", "", "", 0, 0};
-    if (word[0] == '-') return usage_error(&all, "unknown option '%.64s' in front of a command", word);
-    if (nearest == NULL) return usage_error(&all, "unknown command '%.64s'", word);
-    return usage_error(&all, "unknown command '%.64s'; did you mean '%s'?", word, meant);
 }
 
 static int unknown_verb(const struct command *commands, const char *word) {
@@ -133,13 +117,39 @@ static const struct command *find_verb(const struct command *commands, const cha
     return found;
 }
 
+/** "list keys", as other tools have it; NULL when it is no such thing. */
+static const struct command *turned_round(const char *verb, const char *noun) {
+    const struct command *commands = noun != NULL ? find_noun(noun) : NULL;
+    return commands != NULL ? find_verb(commands, verb) : NULL;
+}
+
+static int unknown_noun(const char *word, const char *next) {
+    char first[COMMAND_NOUN_BYTES];
+    const char *second, *nearest = NULL;
+    static char meant[COMMAND_NOUN_BYTES];
+    size_t distance = suggest_distance(word);
+    for (const struct command_noun *at = command_nouns; at->commands != NULL; at++) {
+        size_t before = distance;
+        command_words(at->commands, first, &second);
+        suggest_word(word, first, &nearest, &distance);
+        if (distance < before) memcpy(meant, first, sizeof meant);
+    }
+    static const struct command_usage all = {"", "", "", 0, 0};
+    const struct command *turned = turned_round(word, next);
+    if (turned != NULL)
+        return usage_error(&all, "unknown command '%.64s'; did you mean '%s'?", word, turned->usage.words);
+    if (word[0] == '-') return usage_error(&all, "unknown option '%.64s' in front of a command", word);
+    if (nearest == NULL) return usage_error(&all, "unknown command '%.64s'", word);
+    return usage_error(&all, "unknown command '%.64s'; did you mean '%s'?", word, meant);
+}
+
 const struct command *commands_find(int argc, char **argv, int *out_used, int *out_exit) {
     const struct command *commands = find_noun(argv[0]), *standard = NULL;
     char first[COMMAND_NOUN_BYTES];
     const char *verb, *word = argc > 1 ? argv[1] : NULL;
     *out_used = 1;
     if (commands == NULL) {
-        *out_exit = unknown_noun(argv[0]);
+        *out_exit = unknown_noun(argv[0], argc > 1 ? argv[1] : NULL);
         return NULL;
     }
     command_words(commands, first, &verb);

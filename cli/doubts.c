@@ -75,9 +75,17 @@ static bool has_price(const Bora__V1__WorkerInfo *worker, const Bora__V1__Prices
     return false;
 }
 
+static const Bora__V1__Prices *fetch_prices(struct connection *connection) {
+    return (const void *)fetch(connection, "/bora.v1.UsageService/GetPrices", &bora__v1__prices__descriptor);
+}
+
+const char *prices_currency(struct connection *connection) {
+    const Bora__V1__Prices *prices = fetch_prices(connection);
+    return prices == NULL ? "" : prices->currency;
+}
+
 void doubt_prices(struct connection *connection, const char *only_or_null) {
-    const Bora__V1__Prices *prices =
-        (const void *)fetch(connection, "/bora.v1.UsageService/GetPrices", &bora__v1__prices__descriptor);
+    const Bora__V1__Prices *prices = fetch_prices(connection);
     if (prices == NULL) return;
     if (prices->n_prices == 0) {
         fputs("bora: warning: there are no prices, so a limit on spend limits nothing yet: bora prices set\n", stderr);

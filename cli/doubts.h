@@ -14,6 +14,8 @@
 void doubt_models(struct connection *connection, char *const *names, size_t count, const char *so);
 /** Answers of models that have no price count nothing against a limit on spend. `only_or_null`: the limit is for this model, alias or tier. */
 void doubt_prices(struct connection *connection, const char *only_or_null);
+/** Of the prices, and so of every limit on spend; "" where it cannot be known. Nothing is said, nor done again. Lives as long as the connection. */
+const char *prices_currency(struct connection *connection);
 /** Whether limits (NULL: none) bound spend. */
 bool doubt_bounds_spend(const Bora__V1__Limits *limits);
 

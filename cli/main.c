@@ -1,5 +1,6 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
+#include "base/process.h"
 #include "cli/commands.h"
 #include "cli/print.h"
 
@@ -34,7 +35,9 @@ static int run(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
+    struct error err = {0};
     fill_standard_files();
+    if (process_forbid_dumps(&err) != STATUS_OK) return print_failure("%s", err.message);
     int result = run(argc, argv);
     if (print_flush() || result != EXIT_OK) return result;
     return print_failure("standard output: %s", strerror(errno));

@@ -135,7 +135,10 @@ static int64_t turn(void *context) {
     if (connections < server->connections_before && !is_full(server)) listen_or_not(server, true);
     server->connections_before = connections;
     free_dead(server);
-    if (atomic_load(&server->killing) && server->connections == NULL && !server->over) say_over(server);
+    if (atomic_load(&server->killing) && server->connections == NULL && !server->over) {
+        handle_ready(server); /* what came while the last ones were closed: it is let go */
+        say_over(server);
+    }
     return server->next_tick_ns;
 }
 

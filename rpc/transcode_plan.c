@@ -86,8 +86,15 @@ static void set_number(struct optional_number *out, const struct wire_field *fie
     out->given = true;
     memcpy(&out->value, &field->value, sizeof out->value);
 }
-static void set_count(struct optional_count *out, const struct wire_field *field) {
-    *out = (struct optional_count){.given = true, .value = (uint32_t)field->value};
+
+static void read_count(struct field_rules *rules, const struct wire_field *field) {
+    struct optional_count *out = field->number == 7    ? &rules->min_bytes
+                                 : field->number == 8  ? &rules->max_bytes
+                                 : field->number == 9  ? &rules->min_items
+                                 : field->number == 10 ? &rules->max_items
+                                 : field->number == 22 ? &rules->max_characters
+                                                       : NULL;
+    if (out != NULL) *out = (struct optional_count){.given = true, .value = (uint32_t)field->value};
 }
 
 /** The words of both lists: numbers 11 and 12 of FieldRules. */
@@ -134,18 +141,6 @@ static enum status read_field_rules(struct builder *builder, struct bytes_view o
         case 6:
             set_number(&rules->maximum_strict, &field);
             break;
-        case 7:
-            set_count(&rules->min_bytes, &field);
-            break;
-        case 8:
-            set_count(&rules->max_bytes, &field);
-            break;
-        case 9:
-            set_count(&rules->min_items, &field);
-            break;
-        case 10:
-            set_count(&rules->max_items, &field);
-            break;
         case 13:
             rules->dialect = (enum dialect)field.value;
             break;
@@ -174,8 +169,9 @@ static enum status read_field_rules(struct builder *builder, struct bytes_view o
         case 21:
             rules->one_line = field.value != 0;
             break;
-        default:
-            break; /* 11 and 12 are read already */
+        default: /* 11 and 12 are read already */
+            read_count(rules, &field);
+            break;
         }
     }
     return options.length == 0 ? STATUS_OK : malformed(builder);

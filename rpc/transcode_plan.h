@@ -30,7 +30,7 @@ struct optional_count {
 struct field_rules {
     bool required, nullable, always, empty_as_null, hidden, identifier, one_line;
     struct optional_number minimum, exclusive_minimum, maximum, maximum_strict, exclusive_minimum_strict;
-    struct optional_count min_bytes, max_bytes, min_items, max_items;
+    struct optional_count min_bytes, max_bytes, max_characters, min_items, max_items;
     const char **words; /* words_count of them are anyone's, then words_openai_count more are OpenAI's */
     size_t words_count, words_openai_count;
     enum dialect dialect;

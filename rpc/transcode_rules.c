@@ -152,8 +152,8 @@ static size_t count_characters(struct bytes_view string) {
     return count;
 }
 
-static void fail_too_long(struct transcode_run *run, const struct field_plan *field, struct bytes_view string) {
-    uint32_t most = field->rules.max_bytes.value;
+static void fail_too_long(struct transcode_run *run, const struct field_plan *field, uint32_t most,
+                          struct bytes_view string) {
     const char *context = transcode_text(run, "{\"max_length\":%u}", most);
     const char *plural = most == 1 ? "" : "s";
     if (field->rules.json_text != JSON_TEXT_NONE) {
@@ -161,7 +161,7 @@ static void fail_too_long(struct transcode_run *run, const struct field_plan *fi
                        NULL, context);
         return;
     }
-    /* Limits are in bytes; pydantic's sentence says characters, which is true unless the text is within the limit when counted so. */
+    /* Most limits are in bytes; pydantic's sentence says characters, which is true unless the text is within the limit when counted so. */
     const char *unit = count_characters(string) > most ? "character" : "UTF-8 byte";
     transcode_fail(run, "string_too_long",
                    transcode_text(run, "String should have at most %u %s%s", most, unit, plural),
@@ -214,7 +214,11 @@ bool transcode_check_string(struct transcode_run *run, const struct field_plan *
         return false;
     }
     if (rules->max_bytes.given && string.length > rules->max_bytes.value) {
-        fail_too_long(run, field, string);
+        fail_too_long(run, field, rules->max_bytes.value, string);
+        return false;
+    }
+    if (rules->max_characters.given && count_characters(string) > rules->max_characters.value) {
+        fail_too_long(run, field, rules->max_characters.value, string);
         return false;
     }
     uint32_t character;

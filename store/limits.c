@@ -267,9 +267,9 @@ static const char *what_is_wrong(const struct limits_admission *admission) {
     return wrong != NULL ? wrong : what_is_wrong_with_scopes(admission);
 }
 
-static bool write_gate(char out[NAME_BYTES], const char *organization, const char *gate) {
+static bool write_gate(char out[NAME_BYTES], const char *what, const char *organization, const char *gate) {
     if (!is_id(organization, LIMITS_ID_BYTES) || !is_id(gate, LIMITS_GATE_BYTES)) return false;
-    snprintf(out, NAME_BYTES, "bora:gate:{%s}:%s", organization, gate);
+    snprintf(out, NAME_BYTES, "bora:%s:{%s}:%s", what, organization, gate);
     return true;
 }
 
@@ -315,11 +315,12 @@ static void add_scopes(struct admit_call *call, const struct limits_admission *a
 }
 
 static void write_call(struct admit_call *call, const struct limits_admission *admission) {
-    enum { ADMIT_PEEK = 1, ADMIT_LATE, ADMIT_ESTIMATE };
+    enum { ADMIT_PEEK = 1, ADMIT_LATE, ADMIT_ESTIMATE, ADMIT_AHEAD };
     const struct limits_subject *subject = &admission->subject;
     const char *lease = admission->peek ? "" : admission->lease;
     call->key_count = call->tail_length = 0;
-    (void)write_gate(call->gate, subject->organization, admission->gate != NULL ? admission->gate : subject->key);
+    (void)write_gate(call->gate, "gate", subject->organization,
+                     admission->gate != NULL ? admission->gate : subject->key);
     snprintf(call->settled, NAME_BYTES, "bora:settled:{%s}:%s", subject->organization, lease);
     write_state_name(call->state, subject->organization);
     add_key(call, call->gate);
@@ -335,6 +336,7 @@ static void write_call(struct admit_call *call, const struct limits_admission *a
     int64_t numbers[ADMIT_NUMBERS] = {time,
                                       admission->late       ? ADMIT_LATE
                                       : admission->peek     ? ADMIT_PEEK
+                                      : admission->ahead    ? ADMIT_AHEAD
                                       : admission->estimate ? ADMIT_ESTIMATE
                                                             : 0,
                                       admission->input,
@@ -628,7 +630,7 @@ bool limits_read_entry(struct bytes_view packed, struct limits_entry *out) {
 void limits_shut_gate(struct redis_client *client, const char *organization, const char *gate, redis_fn *fn,
                       void *context) {
     char name[NAME_BYTES];
-    if (write_gate(name, organization, gate))
+    if (write_gate(name, "gate", organization, gate))
         redis_commandf(client, fn, context, "SET %s 1 PX %lld", name, (long long)GATE_MS);
     else
         refuse(fn, context, "limits: the organisation's or key's id is strange");
@@ -637,8 +639,17 @@ void limits_shut_gate(struct redis_client *client, const char *organization, con
 void limits_open_gate(struct redis_client *client, const char *organization, const char *gate, redis_fn *fn,
                       void *context) {
     char name[NAME_BYTES];
-    if (write_gate(name, organization, gate))
+    if (write_gate(name, "gate", organization, gate))
         redis_commandf(client, fn, context, "DEL %s", name);
+    else
+        refuse(fn, context, "limits: the organisation's or key's id is strange");
+}
+
+void limits_set_expiry(struct redis_client *client, const char *organization, const char *gate, int64_t expires_at,
+                       redis_fn *fn, void *context) {
+    char name[NAME_BYTES];
+    if (write_gate(name, "until", organization, gate))
+        redis_commandf(client, fn, context, "SET %s %lld PX %lld", name, (long long)expires_at, (long long)GATE_MS);
     else
         refuse(fn, context, "limits: the organisation's or key's id is strange");
 }
@@ -648,15 +659,18 @@ static void on_gate(void *context, enum status status, const struct redis_reply 
     struct limits_result result = {.outcome = LIMITS_ADMITTED};
     for (int kind = 0; kind < LIMITS_KINDS; kind++)
         result.room[kind] = (struct limits_room){LIMITS_ABSENT, LIMITS_ABSENT};
-    if (status == STATUS_OK && reply->integer != 0) result.outcome = LIMITS_KEY_CLOSED;
+    result.expires_at = LIMITS_ABSENT;
+    if (status == STATUS_OK && reply->items[0].type == REDIS_STRING) result.outcome = LIMITS_KEY_CLOSED;
+    if (status == STATUS_OK && reply->items[1].type == REDIS_STRING)
+        result.expires_at = atoll((const char *)reply->items[1].string.data);
     asking->fn(asking->context, status, status == STATUS_OK ? &result : NULL, message);
     free(asking);
 }
 
 void limits_check_gate(struct redis_client *client, const char *organization, const char *gate, limits_fn *fn,
                        void *context) {
-    char name[NAME_BYTES];
-    bool named = write_gate(name, organization, gate);
+    char name[NAME_BYTES], until[NAME_BYTES];
+    bool named = write_gate(name, "gate", organization, gate) && write_gate(until, "until", organization, gate);
     struct admitting *asking = named ? calloc(1, sizeof *asking) : NULL;
     if (asking == NULL) {
         fn(context, named ? STATUS_UNAVAILABLE : STATUS_INVALID_ARGUMENT, NULL,
@@ -665,7 +679,7 @@ void limits_check_gate(struct redis_client *client, const char *organization, co
     }
     asking->fn = fn;
     asking->context = context;
-    redis_commandf(client, on_gate, asking, "EXISTS %s", name);
+    redis_commandf(client, on_gate, asking, "MGET %s %s", name, until);
 }
 
 /* --- money -------------------------------------------------------------------------------------------------------- */

@@ -39,6 +39,7 @@ enum {
     LIMITS_SCOPE_BYTES = 2 + LIMITS_ID_BYTES, /* "o", "w:<workspace>", "k:<key prefix>" */
     LIMITS_LEASE_ID_BYTES = 32,
     LIMITS_LEASE_MS = 20000,
+    LIMITS_AHEAD_MS = 100,
     LIMITS_ANSWERS_MAX = LIMIT_CHOICES,
     LIMITS_WORDS_MAX = 64,
 };
@@ -126,6 +127,10 @@ struct limits_admission {
         estimate; /* `input` and `output` are upper bounds: it passes only where at least three quarters of every limit of tokens and of spend is left behind it, so
                    * that what is held too much is nobody's need, else SCARCE. The first charge or settlement says the input. output_optional is 0 */
     bool
+        ahead; /* with `estimate`: of a request that begins within LIMITS_AHEAD_MS of this call, or never (then it is settled as unused). It counts as begun at
+                * the end of that time, and passes only where three quarters of all limits are left behind it, and no day ends meanwhile; else SCARCE. A
+                * lease of which nobody has said anything when it runs out was never used */
+    bool
         late; /* it has passed already, without Redis: taken whatever the limits say, and once; then it is settled like any other */
     /* Of other leases of the organisation, said before this request is looked at, whatever becomes of it. */
     int word_count; /* 0..LIMITS_WORDS_MAX */
@@ -155,6 +160,7 @@ struct limits_result {
     int64_t retry_after_ms;                /* DENIED: > 0 */
     int64_t output_held;                   /* ADMITTED: output less the optional tokens for which there was no room */
     struct limits_room room[LIMITS_KINDS]; /* after this request, if admitted */
+    int64_t expires_at; /* limits_check_gate: what limits_set_expiry has said within an hour; LIMITS_ABSENT: nothing */
 };
 
 /** `result` is lent, and NULL unless `status` is OK. FAILED_PRECONDITION: its lease was settled before, nothing was taken. Otherwise nothing is known: the
@@ -228,7 +234,10 @@ void limits_shut_gate(struct redis_client *client, const char *organization, con
                       void *context);
 void limits_open_gate(struct redis_client *client, const char *organization, const char *gate, redis_fn *fn,
                       void *context);
-/** Only whether the gate is open: outcome ADMITTED or KEY_CLOSED. */
+/** When the key, or that secret of it, ends, in Unix seconds; 0: never. For an hour, to whoever looks at the gate because the key has changed. */
+void limits_set_expiry(struct redis_client *client, const char *organization, const char *gate, int64_t expires_at,
+                       redis_fn *fn, void *context);
+/** Only whether the gate is open, outcome ADMITTED or KEY_CLOSED, and what was said of the expiry. */
 void limits_check_gate(struct redis_client *client, const char *organization, const char *gate, limits_fn *fn,
                        void *context);
 

@@ -4,11 +4,11 @@
 -- Leases, and the outbox of the ledger. A call looks at all that it is about, and writes it at its end (commit): one command for all of its leases.
 --
 -- A lease is one string, in the hash bora:leases:{org}; once it was settled by a word that may not be the last, in bora:settled:{org}:<lease>:
---   'L'; the numbers below; for each scope its epoch at admission; for each scope its name, then key, workspace, model, endpoint and request id, each
+--   'L'; the numbers below; for each scope where it counts there (place_of); for each scope its name, then key, workspace, model, endpoint and request id, each
 --   with a zero behind it; what workers have reported of it, in MessagePack, or nothing
 local L_PRICE, L_CACHED_PRICE, L_OUTPUT_PRICE = 1, 2, 3
 local L_SLICE, L_DAY = 4, 5 -- when its input was charged
-local L_INPUT, L_CACHED, L_OUTPUT, L_INPUT_COST = 6, 7, 8, 9 -- charged so far; cached: -1 while the input is an estimate of which nobody has said more
+local L_INPUT, L_CACHED, L_OUTPUT, L_INPUT_COST = 6, 7, 8, 9 -- charged so far; cached: -1 while the input is an estimate of which nobody has said more, -2 where it was made ahead
 local L_GRANTED = 10 -- output that it may use: the part above L_OUTPUT is held
 local L_ANSWERS, L_ENDED = 11, 12
 local L_BEGAN = 13 -- milliseconds, to the microsecond
@@ -83,7 +83,7 @@ end
 -- --- one lease ----------------------------------------------------------------------------------------------------
 
 local lease = {} -- the one that is looked at: the numbers above, and
-local lease_scopes, lease_epochs = {}, {}
+local lease_scopes, lease_places = {}, {}
 local lease_tail, lease_reports -- a string; false, or answer + 1 -> {input, cached, output}
 
 local read_lease, lease_packed, lease_words
@@ -107,7 +107,7 @@ do -- because a chunk of Lua has 200 local names at most
     for i = 1, 10 do lease[i] = old[i + 5] end
     lease[L_ANSWERS], lease[L_ENDED], lease[L_BEGAN], lease[L_SCOPES] = old[16], old[18] and 1 or 0, old[19], (#old - 19) / 2
     for i = 1, lease[L_SCOPES] do
-      lease_scopes[i], lease_epochs[i] = old[18 + 2 * i], old[19 + 2 * i]
+      lease_scopes[i], lease_places[i] = old[18 + 2 * i], old[19 + 2 * i]
       names[i] = lease_scopes[i] .. '\0'
     end
     for i = 1, SUBJECT_WORDS do names[#names + 1] = old[i] .. '\0' end
@@ -120,9 +120,9 @@ do -- because a chunk of Lua has 200 local names at most
     _, l[1], l[2], l[3], l[4], l[5], l[6], l[7], l[8], l[9], l[10], l[11], l[12], l[13], l[14], l[15], l[16] = numbers(LEASE, packed)
     local count, tail = l[L_SCOPES], LEASE_BYTES + 8 * l[L_SCOPES] + 1
     if count == 1 then
-      lease_epochs[1], lease_scopes[1] = numbers('<ds', packed, LEASE_BYTES + 1)
+      lease_places[1], lease_scopes[1] = numbers('<ds', packed, LEASE_BYTES + 1)
     elseif count > 1 then
-      copy(lease_epochs, count, numbers(EPOCHS[count], packed, LEASE_BYTES + 1))
+      copy(lease_places, count, numbers(EPOCHS[count], packed, LEASE_BYTES + 1))
       copy(lease_scopes, count, numbers(NAMES[count], packed, tail))
     end
     lease_tail = sub(packed, tail, tail + l[L_TAIL] - 1)
@@ -138,7 +138,7 @@ do -- because a chunk of Lua has 200 local names at most
 
   function lease_packed()
     local reports = lease_reports and cmsgpack.pack(lease_reports) or ''
-    local l, e, count = lease, lease_epochs, lease[L_SCOPES]
+    local l, e, count = lease, lease_places, lease[L_SCOPES]
     l[L_TAIL], l[L_REPORTS] = #lease_tail, #reports
     if count == 1 then
       return pack(WRITTEN[1], LEASE_MARK, l[1], l[2], l[3], l[4], l[5], l[6], l[7], l[8], l[9], l[10], l[11], l[12], l[13], l[14], l[15], l[16],
@@ -185,7 +185,7 @@ local function charge(input, cached, output, ended)
     scope[STREAMS] = still_running > 0 and still_running or 0
     add(scope, 0, input_charged, more_output, more_spend)
     if more_input < 0 or more_input_cost < 0 then
-      refund(scope, lease_epochs[i], l[L_SLICE], l[L_DAY], 0, max(-more_input, 0), max(-more_input_cost, 0))
+      refund(scope, lease_places[i], l[L_SLICE], l[L_DAY], 0, max(-more_input, 0), max(-more_input_cost, 0))
     end
   end
 end
@@ -218,8 +218,9 @@ local function forget(id)
   charge(0, 0, 0, true)
   for i = 1, lease[L_SCOPES] do
     local scope = open('bora:use:' .. tag .. ':' .. lease_scopes[i])
-    refund(scope, lease_epochs[i], lease[L_SLICE], lease[L_DAY], 1, 0, 0)
-    if began > now - SECOND_US then call('LREM', list_of('rps', scope), '-1', text(began)) end
+    refund(scope, lease_places[i], lease[L_SLICE], lease[L_DAY], 1, 0, 0)
+    local _, _, later = read_place(lease_places[i])
+    if began + later > now - SECOND_US then call('LREM', list_of('rps', scope), '-1', text(began + later)) end
   end
   drop_lease(id)
   keep_settled(id)
@@ -267,7 +268,7 @@ local function reap(most)
     if packed then
       local _, input, cached, output = reported()
       if not lease_reports then cached = max(lease[L_CACHED], 0) end
-      settle(id, input, cached, output, EXPIRED, true)
+      if lease[L_CACHED] == -2 and not lease_reports then forget(id) else settle(id, input, cached, output, EXPIRED, true) end
     else
       drop_lease(id)
     end

@@ -15,18 +15,19 @@ local call, floor, ceil, min, max, pack, numbers, format, sub, byte -- set by th
 local SECOND_US, DAY_US, SLICE_US = 1000000, 86400000000, 250000
 local MINUTE = 240 -- slices before the current one that count
 local LEASE_US = 20000000
+local AHEAD_US = 100000 -- before its request comes, a lease may be made; shorter than a slice
 local KEEP_MS = '3600000' -- of what a lease was settled with
 local COST_MAX = 1e15 -- of a request's input, and of its output
 local REAP_MAX, REAP_ALL_MAX = 4, 256 -- leases that a call settles for others, and that the reaper does
 
 local HEAD = '<dddddddddddddddddd'
-local LAST, OLDEST = 1, 2 -- numbers of the slice that is being filled and of the first one in the list; 0: the list is empty
+local LAST, OLDEST = 1, 2 -- numbers of the slice that is being filled (now's, or the next one) and of the first one in the list; 0: the list is empty
 local SLICE_REQUESTS, SLICE_INPUT, SLICE_OUTPUT = 3, 4, 5
 local REQUESTS, INPUT, OUTPUT = 6, 7, 8 -- in the minute
 local DAY, DAY_TOKENS = 9, 10
 local MONTH, MONTH_TOKENS, MONTH_SPEND = 11, 12, 13
 local HELD_OUTPUT, HELD_SPEND, STREAMS = 14, 15, 16
-local LAST_REQUEST = 17 -- its time
+local LAST_REQUEST = 17 -- its time, AHEAD_US from now at most
 local EPOCH = 18 -- counts how often the clock was set back: what was charged before is not where it was any more
 
 -- For arguments: Lua's own conversion turns large numbers into 1e+15, and "%.0f" takes five times as long.
@@ -94,59 +95,6 @@ end
 
 local function list_of(kind, scope) return 'bora:' .. kind .. sub(scope.use, 9) end -- "bora:use:..."
 
--- Slices that have left the minute.
-local function drop_slices(scope, first)
-  local win, most = list_of('win', scope), 4 -- one or two in a scope that is in use, many in one that was idle
-  repeat
-    local gone, front = 0, call('LRANGE', win, '0', text(most - 1))
-    scope[OLDEST] = 0
-    for _, packed in ipairs(front) do
-      local number, requests, input, output = numbers('<dddd', packed)
-      if number >= first then
-        scope[OLDEST] = number
-        break
-      end
-      gone = gone + 1
-      scope[REQUESTS], scope[INPUT], scope[OUTPUT] = scope[REQUESTS] - requests, scope[INPUT] - input, scope[OUTPUT] - output
-    end
-    if gone > 0 then call('LPOP', win, text(gone)) end
-    local more = gone == most
-    most = 64
-  until not more
-  if scope[OLDEST] == 0 then
-    scope[REQUESTS], scope[INPUT], scope[OUTPUT] = scope[SLICE_REQUESTS], scope[SLICE_INPUT], scope[SLICE_OUTPUT]
-  end
-end
-
--- The next slice begins: the one that was being filled joins the list.
-local function next_slice(scope)
-  local last, first = scope[LAST], slice - MINUTE
-  local filled = scope[SLICE_REQUESTS] > 0 or scope[SLICE_INPUT] > 0 or scope[SLICE_OUTPUT] > 0
-  if last < first then
-    if scope[OLDEST] > 0 then call('DEL', list_of('win', scope)) end
-    scope.changed = scope.changed or filled or scope[OLDEST] > 0
-    scope[OLDEST], scope[REQUESTS], scope[INPUT], scope[OUTPUT] = 0, 0, 0, 0
-  elseif filled then
-    local win = list_of('win', scope)
-    local length = call('RPUSH', win, pack('<dddd', last, scope[SLICE_REQUESTS], scope[SLICE_INPUT], scope[SLICE_OUTPUT]))
-    if scope[OLDEST] == 0 then scope[OLDEST] = last end
-    if length == 1 or floor(slice / MINUTE) > floor(last / MINUTE) then call('PEXPIRE', win, '600000') end
-    scope.changed = true
-  end
-  scope[LAST], scope[SLICE_REQUESTS], scope[SLICE_INPUT], scope[SLICE_OUTPUT] = slice, 0, 0, 0
-  if scope[OLDEST] > 0 and scope[OLDEST] < first then
-    drop_slices(scope, first)
-    scope.changed = true
-  end
-end
-
--- The clock was set back. All that is in the minute counts as if it had been charged now: it leaves late, never early.
-local function gather_slices(scope)
-  if scope[OLDEST] > 0 then call('DEL', list_of('win', scope)) end
-  scope[LAST], scope[OLDEST], scope[EPOCH], scope.changed = slice, 0, scope[EPOCH] + 1, true
-  scope[SLICE_REQUESTS], scope[SLICE_INPUT], scope[SLICE_OUTPUT] = scope[REQUESTS], scope[INPUT], scope[OUTPUT]
-end
-
 -- How many of the times in a list, oldest first, lie before the last second.
 local function before_last_second(times, length)
   local low, high = 0, length
@@ -157,45 +105,101 @@ local function before_last_second(times, length)
   return low
 end
 
-local function take_table(use)
-  pool_used = pool_used + 1
-  local scope = pool[pool_used]
-  if not scope then
-    scope = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
-    pool[pool_used] = scope
+local next_slice, open
+do -- because a chunk of Lua has 200 local names at most
+  -- Slices that have left the minute.
+  local function drop_slices(scope, first)
+    local win, most = list_of('win', scope), 4 -- one or two in a scope that is in use, many in one that was idle
+    repeat
+      local gone, front = 0, call('LRANGE', win, '0', text(most - 1))
+      scope[OLDEST] = 0
+      for _, packed in ipairs(front) do
+        local number, requests, input, output = numbers('<dddd', packed)
+        if number >= first then
+          scope[OLDEST] = number
+          break
+        end
+        gone = gone + 1
+        scope[REQUESTS], scope[INPUT], scope[OUTPUT] = scope[REQUESTS] - requests, scope[INPUT] - input, scope[OUTPUT] - output
+      end
+      if gone > 0 then call('LPOP', win, text(gone)) end
+      local more = gone == most
+      most = 64
+    until not more
+    if scope[OLDEST] == 0 then
+      scope[REQUESTS], scope[INPUT], scope[OUTPUT] = scope[SLICE_REQUESTS], scope[SLICE_INPUT], scope[SLICE_OUTPUT]
+    end
   end
-  scope.use, opened[use] = use, scope
-  return scope
-end
 
--- The numbers of a scope, with its windows moved on to now. `stored`: what Redis has of it, nil when nobody has asked yet.
-local function open(use, stored)
-  local scope = opened[use]
-  if scope then return scope end
-  if stored == nil then stored = call('GET', use) end
-  scope = take_table(use)
-  scope.is_new, scope.changed = not stored, false
-  if not stored then
-    for i = 1, EPOCH do scope[i] = 0 end
-    scope[LAST], scope[DAY], scope[MONTH] = slice, day, month_of(day)
+  -- A slice begins to be filled: the one that was joins the list.
+  function next_slice(scope, number)
+    local last, first = scope[LAST], slice - MINUTE
+    local filled = scope[SLICE_REQUESTS] > 0 or scope[SLICE_INPUT] > 0 or scope[SLICE_OUTPUT] > 0
+    if last < first then
+      if scope[OLDEST] > 0 then call('DEL', list_of('win', scope)) end
+      scope.changed = scope.changed or filled or scope[OLDEST] > 0
+      scope[OLDEST], scope[REQUESTS], scope[INPUT], scope[OUTPUT] = 0, 0, 0, 0
+    elseif filled then
+      local win = list_of('win', scope)
+      local length = call('RPUSH', win, pack('<dddd', last, scope[SLICE_REQUESTS], scope[SLICE_INPUT], scope[SLICE_OUTPUT]))
+      if scope[OLDEST] == 0 then scope[OLDEST] = last end
+      if length == 1 or floor(number / MINUTE) > floor(last / MINUTE) then call('PEXPIRE', win, '600000') end
+      scope.changed = true
+    end
+    scope[LAST], scope[SLICE_REQUESTS], scope[SLICE_INPUT], scope[SLICE_OUTPUT] = number, 0, 0, 0
+  end
+
+  -- The clock was set back. All that is in the minute counts as if it had been charged now, or ahead: it leaves late, never early.
+  local function gather_slices(scope)
+    if scope[OLDEST] > 0 then call('DEL', list_of('win', scope)) end
+    scope[LAST], scope[OLDEST], scope[EPOCH], scope.changed = slice + 1, 0, scope[EPOCH] + 1, true
+    scope[SLICE_REQUESTS], scope[SLICE_INPUT], scope[SLICE_OUTPUT] = scope[REQUESTS], scope[INPUT], scope[OUTPUT]
+  end
+
+  local function take_table(use)
+    pool_used = pool_used + 1
+    local scope = pool[pool_used]
+    if not scope then
+      scope = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+      pool[pool_used] = scope
+    end
+    scope.use, opened[use] = use, scope
     return scope
   end
-  scope[1], scope[2], scope[3], scope[4], scope[5], scope[6], scope[7], scope[8], scope[9], scope[10], scope[11], scope[12], scope[13], scope[14],
-    scope[15], scope[16], scope[17], scope[18] = numbers(HEAD, stored)
-  if slice > scope[LAST] then
-    next_slice(scope)
-  elseif slice < scope[LAST] then
-    gather_slices(scope)
+
+  -- The numbers of a scope, with its windows moved on to now. `stored`: what Redis has of it, nil when nobody has asked yet.
+  function open(use, stored)
+    local scope = opened[use]
+    if scope then return scope end
+    if stored == nil then stored = call('GET', use) end
+    scope = take_table(use)
+    scope.is_new, scope.changed = not stored, false
+    if not stored then
+      for i = 1, EPOCH do scope[i] = 0 end
+      scope[LAST], scope[DAY], scope[MONTH] = slice, day, month_of(day)
+      return scope
+    end
+    scope[1], scope[2], scope[3], scope[4], scope[5], scope[6], scope[7], scope[8], scope[9], scope[10], scope[11], scope[12], scope[13], scope[14],
+      scope[15], scope[16], scope[17], scope[18] = numbers(HEAD, stored)
+    if slice > scope[LAST] then
+      next_slice(scope, slice)
+    elseif slice < scope[LAST] - 1 then
+      gather_slices(scope)
+    end
+    if scope[OLDEST] > 0 and scope[OLDEST] < slice - MINUTE then
+      drop_slices(scope, slice - MINUTE)
+      scope.changed = true
+    end
+    -- A clock that was set back over midnight goes on filling the day that had begun; one that had been days ahead has its sums carried to today.
+    if day > scope[DAY] or day < scope[DAY] - 1 then
+      if day > scope[DAY] then scope[DAY_TOKENS] = 0 else scope[EPOCH] = scope[EPOCH] + 1 end
+      local month = month_of(day)
+      if month > scope[MONTH] then scope[MONTH_TOKENS], scope[MONTH_SPEND] = 0, 0 end
+      if month ~= scope[MONTH] then scope[MONTH], scope.is_new = month, true end
+      scope[DAY], scope.changed = day, true
+    end
+    return scope
   end
-  -- A clock that was set back over midnight goes on filling the day that had begun; one that had been days ahead has its sums carried to today.
-  if day > scope[DAY] or day < scope[DAY] - 1 then
-    if day > scope[DAY] then scope[DAY_TOKENS] = 0 else scope[EPOCH] = scope[EPOCH] + 1 end
-    local month = month_of(day)
-    if month > scope[MONTH] then scope[MONTH_TOKENS], scope[MONTH_SPEND] = 0, 0 end
-    if month ~= scope[MONTH] then scope[MONTH], scope.is_new = month, true end
-    scope[DAY], scope.changed = day, true
-  end
-  return scope
 end
 
 local function store_scopes()
@@ -243,9 +247,20 @@ local function take_from_slice(scope, number, requests, input)
   end
 end
 
+-- Where a request was counted in a scope, in one number: its epoch; whether it went into the next slice; how much later than now its time in the second is.
+local function place_of(scope, later) return scope[EPOCH] + ((scope[LAST] > slice and 131072 or 0) + later) / 262144 end
+local function read_place(place)
+  local epoch = floor(place)
+  local rest = (place - epoch) * 262144
+  if rest >= 131072 then return epoch, 1, rest - 131072 end
+  return epoch, 0, rest
+end
+
 -- Give back what was charged at an earlier time, in each window that still is the one it was charged in.
-local function refund(scope, epoch, charged_slice, charged_day, requests, input, spend)
+local function refund(scope, place, charged_slice, charged_day, requests, input, spend)
+  local epoch, next = read_place(place)
   if scope[EPOCH] ~= epoch then return end
+  charged_slice = charged_slice + next
   if requests > 0 or input > 0 then take_from_slice(scope, charged_slice, requests, input) end
   if scope[DAY] == charged_day then scope[DAY_TOKENS] = max(0, scope[DAY_TOKENS] - input) end
   if scope[MONTH] == month_of(charged_day) then

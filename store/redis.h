@@ -1,12 +1,20 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /**
- * Redis through hiredis: one asynchronous connection per client, served by a thread of its own or by a loop (base/loop.h).
+ * Redis through hiredis: one asynchronous connection per client, served by a thread of its own or by a loop (base/loop.h); to a Redis Cluster, one
+ * for each primary ("A cluster", below).
  *
  * Commands may be sent from any thread; callbacks come on the client's thread and must not block. The client connects
  * and reconnects by itself (20 ms to 1 s), gives every command a deadline, and drops a connection that stopped answering. While there is no
  * connection, commands fail at once with STATUS_UNAVAILABLE: nothing is queued for later, nothing is sent twice.
  * Knows keys, not policy.
+ *
+ * A cluster. A server says by itself that it is one of a cluster; the client then learns who has which slots, and sends each command to the primary that has
+ * its first key's. All keys of a command are in one slot (hash tags). What has moved is followed (MOVED, ASK); what is moving, or has nobody for the moment who
+ * could be asked, is asked for again until its time is over, and then UNAVAILABLE. Commands without a key go to any one of the servers. Each primary answers in
+ * the order in which it was asked, two of them in any.
+ *     Of a slot that is just moving a script could find one half of its keys, and be stopped between two writes. So scripts and functions are called with one key
+ * more, last, which never exists: Redis then runs none of them (TRYAGAIN) until the slot has moved. A script finds that key in KEYS, a function does not.
  */
 #ifndef STORE_REDIS_H
 #define STORE_REDIS_H
@@ -21,15 +29,16 @@ struct loop;
 struct redis_client;
 
 struct redis_options {
-    const char *address;  /* "127.0.0.1:6379" or "unix:/path/to.sock" */
+    /* "127.0.0.1:6379" or "unix:/path/to.sock"; of a cluster any of its servers, or several with commas between them: the next is asked when one is away. */
+    const char *address;
     const char *password; /* may be NULL */
     int database;
     int64_t timeout_ns; /* of one command; 0 = 500 ms */
     /* Whose thread is the client's, and which outlives it; commands sent on it go together at the end of its turn. NULL, or where `address` is a name,
      * which has to be looked up: a thread of its own. */
     struct loop *loop;
-    void (*on_connection)(void *context,
-                          bool connected); /* may be NULL; on the client's thread, each change, also during destroy */
+    /* May be NULL; on the client's thread, each change, also during destroy. Of a cluster: all primaries are there, or not all any more. */
+    void (*on_connection)(void *context, bool connected);
     void *context;
 };
 
@@ -37,10 +46,15 @@ struct redis_options {
 enum status redis_client_create(const struct redis_options *options, struct redis_client **out, struct error *err);
 /** Pending commands are called back with STATUS_CANCELLED first. Not on the client's thread. */
 void redis_client_destroy(struct redis_client *client);
+/** Of a cluster: any of its primaries is there. */
 bool redis_client_connected(const struct redis_client *client);
+/** It is known to be one of a cluster. What is in one slot on a single server need not be then. */
+bool redis_client_in_cluster(const struct redis_client *client);
+/** Another number whenever a server was connected anew, or another one has a slot: what it had answered may be lost since. */
+int64_t redis_client_generation(const struct redis_client *client);
 /** What was gathered on a loop goes into the socket now, as far as the kernel takes it, and not at the end of the turn. Any thread. */
 void redis_client_flush(struct redis_client *client);
-/** Wait until it is connected; STATUS_UNAVAILABLE with the reason when it is not after `timeout_ns`. Not on the client's thread. */
+/** Wait until it is connected, of a cluster with all primaries; STATUS_UNAVAILABLE with the reason when it is not after `timeout_ns`. Not on the client's thread. */
 enum status redis_client_wait(struct redis_client *client, int64_t timeout_ns, struct error *err);
 
 enum redis_reply_type { REDIS_NIL, REDIS_INTEGER, REDIS_STRING, REDIS_STATUS_REPLY, REDIS_ARRAY, REDIS_ERROR };
@@ -95,7 +109,9 @@ enum status redis_script_call(struct redis_client *client, const struct redis_sc
  * processes of two versions do not share functions. Static lifetime expected.
  */
 struct redis_library {
-    const char *source; /* begins with "#!lua name=..." */
+    /* Begins with a line "#!lua name=..." and registers by redis.register_function. In a cluster the library's name and its functions' get "_cluster" behind
+     * them. */
+    const char *source;
 };
 void redis_function_run(struct redis_client *client, const struct redis_library *library, const char *function,
                         const struct bytes_view *keys, size_t key_count, const struct bytes_view *arguments,

@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WORDS_MAX = 64, COMMANDF_BYTES_MAX = 1 << 20, BULK_HEADER_BYTES = 24 };
+enum { WORDS_MAX = 64, COMMANDF_BYTES_MAX = 1 << 20, BULK_HEADER_BYTES = 24, GUARD_BYTES = 512, FUNCTION_BYTES = 128 };
+#define CLUSTER_SUFFIX "_cluster"
 
 /* --- arguments to bytes: *3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nvalue\r\n ------------------------------------------- */
 
@@ -229,21 +230,29 @@ void redis_script_init(struct redis_script *script, const char *source) {
     bytes_to_hex(digest, sizeof digest, script->sha1);
 }
 
-/** EVALSHA or FCALL of a name, with the number of keys, the keys and the arguments. */
-static struct redis_command *create_run(const char *verb, const char *name, const struct bytes_view *keys,
-                                        size_t key_count, const struct bytes_view *arguments, size_t argument_count,
-                                        redis_fn *fn, void *context) {
-    size_t count = 3 + key_count + argument_count;
-    struct bytes_view *words = calloc(count, sizeof *words);
+/** EVALSHA or FCALL of a name, with the number of keys, the keys and the arguments; in a cluster with a key more, that never exists (redis.h). */
+static struct redis_command *create_run(const struct redis_client *client, const char *verb, const char *name,
+                                        const struct bytes_view *keys, size_t key_count,
+                                        const struct bytes_view *arguments, size_t argument_count, redis_fn *fn,
+                                        void *context) {
+    bool guarded = key_count > 0 && redis_client_in_cluster(client);
+    size_t count = 3 + key_count + guarded + argument_count, at = 3;
+    struct bytes_view *words = calloc(count, sizeof *words), tag = {0};
     if (words == NULL) return NULL;
-    char key_count_text[24];
-    snprintf(key_count_text, sizeof key_count_text, "%zu", key_count);
+    char key_count_text[24], guard[GUARD_BYTES];
+    snprintf(key_count_text, sizeof key_count_text, "%zu", key_count + guarded);
     words[0] = bytes_view_string(verb);
     words[1] = bytes_view_string(name);
     words[2] = bytes_view_string(key_count_text);
-    for (size_t i = 0; i < key_count; i++) words[3 + i] = keys[i];
-    for (size_t i = 0; i < argument_count; i++) words[3 + key_count + i] = arguments[i];
-    struct redis_command *command = redis_command_create(words, count, fn, context);
+    for (size_t i = 0; i < key_count; i++) words[at++] = keys[i];
+    if (guarded) {
+        tag = redis_slot_tag(keys[0]);
+        snprintf(guard, sizeof guard, "{%.*s}:never", (int)tag.length, (const char *)tag.data);
+        words[at++] = bytes_view_string(guard);
+    }
+    for (size_t i = 0; i < argument_count; i++) words[at++] = arguments[i];
+    struct redis_command *command =
+        tag.length + sizeof "{}:never" > sizeof guard ? NULL : redis_command_create(words, count, fn, context);
     free(words);
     return command;
 }
@@ -252,7 +261,7 @@ void redis_script_run(struct redis_client *client, const struct redis_script *sc
                       size_t key_count, const struct bytes_view *arguments, size_t argument_count, redis_fn *fn,
                       void *context) {
     struct redis_command *command =
-        create_run("EVALSHA", script->sha1, keys, key_count, arguments, argument_count, fn, context);
+        create_run(client, "EVALSHA", script->sha1, keys, key_count, arguments, argument_count, fn, context);
     if (command == NULL) {
         fail_without_memory(fn, context);
         return;
@@ -283,8 +292,13 @@ bool redis_command_use_source(struct redis_command *command) {
 void redis_function_run(struct redis_client *client, const struct redis_library *library, const char *function,
                         const struct bytes_view *keys, size_t key_count, const struct bytes_view *arguments,
                         size_t argument_count, redis_fn *fn, void *context) {
+    char name[FUNCTION_BYTES];
+    if (redis_client_in_cluster(client)) {
+        snprintf(name, sizeof name, "%s" CLUSTER_SUFFIX, function);
+        function = name;
+    }
     struct redis_command *command =
-        create_run("FCALL", function, keys, key_count, arguments, argument_count, fn, context);
+        create_run(client, "FCALL", function, keys, key_count, arguments, argument_count, fn, context);
     if (command == NULL) {
         fail_without_memory(fn, context);
         return;
@@ -293,8 +307,41 @@ void redis_function_run(struct redis_client *client, const struct redis_library 
     redis_submit(client, command);
 }
 
-struct redis_command *redis_command_load(const struct redis_library *library, redis_fn *fn, void *context) {
-    struct bytes_view words[] = {bytes_view_string("FUNCTION"), bytes_view_string("LOAD"),
-                                 bytes_view_string(library->source)};
-    return redis_command_create(words, 3, fn, context);
+/** Ahead of a library's second line, so that errors name its own lines: functions get other names and are not shown the key more. While a library is
+ *  loaded there are no functions of Lua's. */
+#define REGISTER "redis.register_function"
+#define REGISTER_IN_CLUSTER "register_in_cluster"
+static const char for_cluster[] = CLUSTER_SUFFIX
+    "\nlocal function " REGISTER_IN_CLUSTER "(name, run) "
+    "local options = run and {function_name = name, callback = run} or name "
+    "local callback = options.callback "
+    "options.function_name = options.function_name .. '" CLUSTER_SUFFIX "' "
+    "options.callback = function(keys, arguments) keys[#keys] = nil return callback(keys, arguments) end " REGISTER
+    "(options) end ";
+
+static bool write_for_cluster(const char *source, struct bytes *out) {
+    const char *at = strchr(source, '\n');
+    if (at == NULL) return bytes_append_string(out, source) == STATUS_OK; /* Redis says what is wrong with it */
+    bool ok = bytes_append(out, source, (size_t)(at - source)) == STATUS_OK &&
+              bytes_append_string(out, for_cluster) == STATUS_OK;
+    at++;
+    for (const char *next; ok && (next = strstr(at, REGISTER)) != NULL; at = next + sizeof REGISTER - 1)
+        ok = bytes_append(out, at, (size_t)(next - at)) == STATUS_OK &&
+             bytes_append_string(out, REGISTER_IN_CLUSTER) == STATUS_OK;
+    return ok && bytes_append_string(out, at) == STATUS_OK;
+}
+
+struct redis_command *redis_command_load(const struct redis_library *library, bool in_cluster, redis_fn *fn,
+                                         void *context) {
+    struct redis_command *command = NULL;
+    struct bytes source;
+    bytes_init(&source, 2 * strlen(library->source) + sizeof for_cluster);
+    if (in_cluster ? write_for_cluster(library->source, &source)
+                   : bytes_append_string(&source, library->source) == STATUS_OK) {
+        const struct bytes_view words[] = {bytes_view_string("FUNCTION"), bytes_view_string("LOAD"),
+                                           bytes_view(&source)};
+        command = redis_command_create(words, 3, fn, context);
+    }
+    bytes_deinit(&source);
+    return command;
 }

@@ -10,6 +10,7 @@
 #include <hiredis/adapters/libevent.h>
 #pragma GCC diagnostic pop
 
+#include <arpa/inet.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,6 +54,12 @@ void redis_target_deinit(struct redis_target *target) {
     free(target->unix_path);
     free(target->password);
     *target = (struct redis_target){0};
+}
+
+bool redis_target_is_found_at_once(const struct redis_target *target) {
+    uint8_t address[16];
+    return target->unix_path != NULL || inet_pton(AF_INET, target->host, address) == 1 ||
+           inet_pton(AF_INET6, target->host, address) == 1;
 }
 
 static void arm(struct redis_connection *connection, int64_t delay_ns) {
@@ -105,6 +112,18 @@ static void on_handshake(redisAsyncContext *context, void *raw, void *is_last) {
     }
 }
 
+/** Whoever may not ask, or is too old to know, is a server of its own. */
+static void on_info(redisAsyncContext *context, void *raw, void *unused) {
+    (void)unused;
+    struct redis_connection *connection = context->data;
+    const redisReply *reply = raw;
+    if (context != connection->context) return;
+    if (reply == NULL)
+        redis_connection_ended(connection, context);
+    else if (reply->type == REDIS_REPLY_STRING)
+        connection->in_cluster = strstr(reply->str, "cluster_enabled:1") != NULL;
+}
+
 static void on_connect(const redisAsyncContext *context, int status) {
     /* On failure hiredis frees the context when this returns. */
     if (status != REDIS_OK) redis_connection_ended(context->data, context);
@@ -131,6 +150,8 @@ static void try_connecting(struct redis_connection *connection) {
     redisAsyncSetDisconnectCallback(context, on_disconnect);
     if (target->password != NULL) redisAsyncCommand(context, on_handshake, NULL, "AUTH %s", target->password);
     if (target->database != 0) redisAsyncCommand(context, on_handshake, NULL, "SELECT %d", target->database);
+    connection->in_cluster = false;
+    redisAsyncCommand(context, on_info, NULL, "INFO cluster");
     redisAsyncCommand(context, on_handshake, connection, "PING");
     arm(connection, target->timeout_ns > ATTEMPT_MIN_NS ? target->timeout_ns : ATTEMPT_MIN_NS);
 }

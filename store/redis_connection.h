@@ -3,7 +3,7 @@
 /**
  * One connection to Redis that renews itself (internal to store/redis.h).
  *
- *     waiting ──timer──> connecting ──AUTH, SELECT, PING answered──> up
+ *     waiting ──timer──> connecting ──AUTH, SELECT, INFO, PING answered──> up
  *        ^                   │ refused, no answer in time             │ closed, or redis_connection_drop()
  *        └───────────────────┴────────────────────────────────────────┘
  *
@@ -35,12 +35,15 @@ struct redis_target {
 enum status redis_target_init(struct redis_target *target, const char *address, const char *password,
                               struct error *err);
 void redis_target_deinit(struct redis_target *target);
+/** No name that has to be looked up. */
+bool redis_target_is_found_at_once(const struct redis_target *target);
 
 struct redis_connection {
     struct event_base *base;
-    const struct redis_target *target;
-    redisAsyncContext *context; /* NULL while waiting */
+    const struct redis_target *target; /* may be another one for the next attempt */
+    redisAsyncContext *context;        /* NULL while waiting */
     bool up;
+    bool in_cluster;     /* what the server says of itself; may be read when it is up */
     struct event *timer; /* waiting: the next attempt; connecting: the attempt's deadline */
     int64_t backoff_ns;
     char reason[REDIS_REASON_BYTES]; /* why it is not up */

@@ -37,17 +37,18 @@ static size_t write_some(int fd, const void *data, size_t length) {
 enum { WATCHED = EPOLLIN | EPOLLRDHUP | EPOLLET };
 
 /** On a shared loop: wait for room, or not any more. Only who waits looks: a local socket tells of room whenever the other side has read. The mutex is held. */
-static void set_blocked_locked(struct redis_client *client, bool blocked) {
-    struct redis_pipe *pipe = &client->pipe;
+static void set_blocked_locked(struct redis_node *node, bool blocked) {
+    struct redis_pipe *pipe = &node->pipe;
     if (pipe->blocked == blocked) return;
     pipe->blocked = blocked;
-    if (pipe->fd >= 0) (void)loop_change(client->loop, pipe->fd, WATCHED | (blocked ? EPOLLOUT : 0), &pipe->source);
+    if (pipe->fd >= 0)
+        (void)loop_change(node->client->loop, pipe->fd, WATCHED | (blocked ? EPOLLOUT : 0), &pipe->source);
 }
 
-enum status redis_pipe_send_locked(struct redis_client *client, const struct redis_command *command) {
-    struct redis_pipe *pipe = &client->pipe;
+enum status redis_pipe_send_locked(struct redis_node *node, const struct redis_command *command) {
+    struct redis_pipe *pipe = &node->pipe;
     if (pipe->fd < 0) return STATUS_UNAVAILABLE;
-    bool gathers = client->loop != NULL && loop_is_current(client->loop);
+    bool gathers = node->client->loop != NULL && loop_is_current(node->client->loop);
     size_t written =
         pipe->unsent.length == 0 && !gathers ? write_some(pipe->fd, command->wire, command->wire_length) : 0;
     if (written == command->wire_length) return STATUS_OK;
@@ -58,8 +59,8 @@ enum status redis_pipe_send_locked(struct redis_client *client, const struct red
         shutdown(pipe->fd, SHUT_RDWR); /* half a command is on its way: nothing can follow it */
     }
     /* The loop waits for room. A shared one finds what was gathered in its turn, and is told by the socket when that has room. */
-    if (client->loop == NULL && first) eventfd_write(client->wake_fd, 1);
-    if (client->loop != NULL && written > 0) set_blocked_locked(client, true);
+    if (node->client->loop == NULL && first) eventfd_write(node->client->wake_fd, 1);
+    if (node->client->loop != NULL && written > 0) set_blocked_locked(node, true);
     return STATUS_OK;
 }
 
@@ -74,50 +75,48 @@ static bool send_unsent_locked(struct redis_pipe *pipe) {
     return done;
 }
 
-void redis_pipe_flush(struct redis_client *client) {
-    struct redis_pipe *pipe = &client->pipe;
-    pthread_mutex_lock(&client->mutex);
-    if (pipe->fd >= 0 && !pipe->blocked && pipe->unsent.length > 0)
-        set_blocked_locked(client, !send_unsent_locked(pipe));
-    pthread_mutex_unlock(&client->mutex);
+void redis_pipe_flush_locked(struct redis_node *node) {
+    struct redis_pipe *pipe = &node->pipe;
+    if (pipe->fd >= 0 && !pipe->blocked && pipe->unsent.length > 0) set_blocked_locked(node, !send_unsent_locked(pipe));
 }
 
 static void on_room(evutil_socket_t fd, short events, void *argument) {
     (void)fd, (void)events;
-    struct redis_client *client = argument;
-    struct redis_pipe *pipe = &client->pipe;
-    pthread_mutex_lock(&client->mutex);
+    struct redis_node *node = argument;
+    struct redis_pipe *pipe = &node->pipe;
+    pthread_mutex_lock(&node->client->mutex);
     bool done = send_unsent_locked(pipe);
-    pthread_mutex_unlock(&client->mutex);
+    pthread_mutex_unlock(&node->client->mutex);
     if (done) event_del(pipe->room_event);
 }
 
-void redis_pipe_wait_for_room(struct redis_client *client) {
-    struct redis_pipe *pipe = &client->pipe;
-    pthread_mutex_lock(&client->mutex);
-    bool waits = client->loop == NULL && pipe->fd >= 0 && pipe->unsent.length > 0; /* a shared one sees by itself */
-    pthread_mutex_unlock(&client->mutex);
+void redis_pipe_wait_for_room(struct redis_node *node) {
+    struct redis_pipe *pipe = &node->pipe;
+    pthread_mutex_lock(&node->client->mutex);
+    bool waits =
+        node->client->loop == NULL && pipe->fd >= 0 && pipe->unsent.length > 0; /* a shared one sees by itself */
+    pthread_mutex_unlock(&node->client->mutex);
     if (waits) event_add(pipe->room_event, NULL);
 }
 
 /* ---- in: the loop's thread ----------------------------------------------------------------------------------------- */
 
 /** Everything that is whole in the reader. False when it is no reply, or the connection has ended meanwhile. */
-static bool take_replies(struct redis_client *client) {
-    struct redis_pipe *pipe = &client->pipe;
+static bool take_replies(struct redis_node *node) {
+    struct redis_pipe *pipe = &node->pipe;
     while (pipe->reader != NULL) {
         void *raw = NULL;
         if (redisReaderGetReply(pipe->reader, &raw) != REDIS_OK) {
             char reason[REDIS_REASON_BYTES];
             snprintf(reason, sizeof reason, "%s", pipe->reader->errstr);
-            redis_connection_drop(&client->connection, reason);
+            redis_connection_drop(&node->connection, reason);
             return false;
         }
         if (raw == NULL) return true;
-        bool expected = redis_take_reply(client, raw);
+        bool expected = redis_take_reply(node, raw);
         freeReplyObject(raw);
         if (!expected) {
-            redis_connection_drop(&client->connection, "it answered what nobody asked");
+            redis_connection_drop(&node->connection, "it answered what nobody asked");
             return false;
         }
     }
@@ -125,19 +124,19 @@ static bool take_replies(struct redis_client *client) {
 }
 
 /** True: there may be more. A short read is all there is, unless the same event tells of the end behind it (`to_end`). */
-static bool read_block(struct redis_client *client, int fd, bool to_end) {
+static bool read_block(struct redis_node *node, int fd, bool to_end) {
     char buffer[READ_BYTES];
     ssize_t n = recv(fd, buffer, sizeof buffer, MSG_DONTWAIT);
     if (n > 0) {
-        if (redisReaderFeed(client->pipe.reader, buffer, (size_t)n) == REDIS_OK)
-            return take_replies(client) && (to_end || (size_t)n == sizeof buffer);
-        redis_connection_drop(&client->connection, "out of memory");
+        if (redisReaderFeed(node->pipe.reader, buffer, (size_t)n) == REDIS_OK)
+            return take_replies(node) && (to_end || (size_t)n == sizeof buffer);
+        redis_connection_drop(&node->connection, "out of memory");
     } else if (n == 0) {
-        redis_connection_drop(&client->connection, "Server closed the connection");
+        redis_connection_drop(&node->connection, "Server closed the connection");
     } else if (errno != EAGAIN && errno != EINTR) {
-        redis_connection_drop(&client->connection, strerror(errno));
+        redis_connection_drop(&node->connection, strerror(errno));
     }
-    return n < 0 && errno == EINTR && client->pipe.reader != NULL;
+    return n < 0 && errno == EINTR && node->pipe.reader != NULL;
 }
 
 static void on_readable(evutil_socket_t fd, short events, void *argument) {
@@ -145,76 +144,76 @@ static void on_readable(evutil_socket_t fd, short events, void *argument) {
     (void)read_block(argument, fd, false);
 }
 
-void redis_pipe_read(struct redis_client *client) {
-    while (client->pipe.reader != NULL && client->pipe.fd >= 0 && read_block(client, client->pipe.fd, false)) {
+void redis_pipe_read(struct redis_node *node) {
+    while (node->pipe.reader != NULL && node->pipe.fd >= 0 && read_block(node, node->pipe.fd, false)) {
     }
 }
 
 /** Of a shared loop, edge-triggered: what is not read now is not told again. */
 static void on_socket(struct loop_source *source, uint32_t events) {
-    struct redis_client *client = (struct redis_client *)((char *)source - offsetof(struct redis_client, pipe.source));
-    struct redis_pipe *pipe = &client->pipe;
+    struct redis_node *node = (struct redis_node *)((char *)source - offsetof(struct redis_node, pipe.source));
+    struct redis_pipe *pipe = &node->pipe;
     if (pipe->reader == NULL) return; /* it was closed in this turn */
     if ((events & EPOLLOUT) != 0) {
-        pthread_mutex_lock(&client->mutex);
-        set_blocked_locked(client, false);
-        pthread_mutex_unlock(&client->mutex);
+        pthread_mutex_lock(&node->client->mutex);
+        set_blocked_locked(node, false);
+        pthread_mutex_unlock(&node->client->mutex);
     }
     bool to_end = (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
-    while (read_block(client, pipe->fd, to_end)) {
+    while (read_block(node, pipe->fd, to_end)) {
     }
 }
 
 /* ---- life: the loop's thread --------------------------------------------------------------------------------------- */
 
-static void free_events(struct redis_client *client) {
-    struct redis_pipe *pipe = &client->pipe;
+static void free_events(struct redis_node *node) {
+    struct redis_pipe *pipe = &node->pipe;
     if (pipe->read_event != NULL) event_free(pipe->read_event);
     if (pipe->room_event != NULL) event_free(pipe->room_event);
     pipe->read_event = pipe->room_event = NULL;
 }
 
-static bool watch_alone(struct redis_client *client, int fd) {
-    struct redis_pipe *pipe = &client->pipe;
-    pipe->read_event = event_new(client->base, fd, EV_READ | EV_PERSIST, on_readable, client);
-    pipe->room_event = event_new(client->base, fd, EV_WRITE | EV_PERSIST, on_room, client);
+static bool watch_alone(struct redis_node *node, int fd) {
+    struct redis_pipe *pipe = &node->pipe;
+    pipe->read_event = event_new(node->client->base, fd, EV_READ | EV_PERSIST, on_readable, node);
+    pipe->room_event = event_new(node->client->base, fd, EV_WRITE | EV_PERSIST, on_room, node);
     if (pipe->read_event == NULL || pipe->room_event == NULL) return false;
     event_add(pipe->read_event, NULL);
     return true;
 }
 
-bool redis_pipe_open(struct redis_client *client) {
-    struct redis_pipe *pipe = &client->pipe;
-    redisAsyncContext *context = client->connection.context;
+bool redis_pipe_open(struct redis_node *node) {
+    struct redis_pipe *pipe = &node->pipe;
+    redisAsyncContext *context = node->connection.context;
     int fd = context->c.fd;
     pipe->reader = redisReaderCreate();
     pipe->source.on_event = on_socket;
     /* hiredis keeps the socket and closes it, but looks at it no more. */
     context->ev.delRead(context->ev.data);
     context->ev.delWrite(context->ev.data);
-    bool watched =
-        pipe->reader != NULL &&
-        (client->loop == NULL ? watch_alone(client, fd) : loop_add(client->loop, fd, WATCHED, &pipe->source) == 0);
+    bool watched = pipe->reader != NULL &&
+                   (node->client->loop == NULL ? watch_alone(node, fd)
+                                               : loop_add(node->client->loop, fd, WATCHED, &pipe->source) == 0);
     if (!watched) {
-        redis_pipe_close(client);
+        redis_pipe_close(node);
         return false;
     }
     bytes_init(&pipe->unsent, UNSENT_BYTES_MAX);
-    pthread_mutex_lock(&client->mutex);
+    pthread_mutex_lock(&node->client->mutex);
     pipe->blocked = false;
     pipe->fd = fd;
-    pthread_mutex_unlock(&client->mutex);
+    pthread_mutex_unlock(&node->client->mutex);
     return true;
 }
 
-void redis_pipe_close(struct redis_client *client) {
-    struct redis_pipe *pipe = &client->pipe;
-    pthread_mutex_lock(&client->mutex);
+void redis_pipe_close(struct redis_node *node) {
+    struct redis_pipe *pipe = &node->pipe;
+    pthread_mutex_lock(&node->client->mutex);
     int fd = pipe->fd;
     pipe->fd = -1;
-    pthread_mutex_unlock(&client->mutex);
-    if (client->loop != NULL && fd >= 0) loop_remove(client->loop, fd);
-    free_events(client);
+    pthread_mutex_unlock(&node->client->mutex);
+    if (node->client->loop != NULL && fd >= 0) loop_remove(node->client->loop, fd);
+    free_events(node);
     if (pipe->reader != NULL) redisReaderFree(pipe->reader);
     pipe->reader = NULL;
     bytes_deinit(&pipe->unsent);

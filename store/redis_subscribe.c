@@ -94,7 +94,7 @@ static bool open_subscriber(struct redis_client *client) {
     client->subscriber.on_refused = on_refused;
     client->probe_timer = event_new(client->base, -1, EV_PERSIST, on_probe, client);
     return client->probe_timer != NULL && event_add(client->probe_timer, &PROBE_EVERY) == 0 &&
-           redis_connection_init(&client->subscriber, client->base, &client->target, NULL) == STATUS_OK;
+           redis_connection_init(&client->subscriber, client->base, client->first.connection.target, NULL) == STATUS_OK;
 }
 
 void redis_subscriptions_adopt(struct redis_client *client, struct redis_subscription *list) {

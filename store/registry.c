@@ -26,6 +26,13 @@ static const char list_source[] = "local t = redis.call('TIME') local now = t[1]
                                   "end\n"
                                   "return values\n";
 
+/** In a cluster a member's name has the slot of its set's. */
+static void write_names(const struct redis_client *client, const char *group, char set[REGISTRY_KEY_BYTES],
+                        char prefix[REGISTRY_KEY_BYTES]) {
+    snprintf(set, REGISTRY_KEY_BYTES, "bora:%ss", group);
+    snprintf(prefix, REGISTRY_KEY_BYTES, redis_client_in_cluster(client) ? "{bora:%ss}:" : "bora:%s:", group);
+}
+
 static struct redis_script announce_script, list_script;
 static pthread_once_t scripts_once = PTHREAD_ONCE_INIT;
 
@@ -37,9 +44,9 @@ static void init_scripts(void) {
 void registry_announce(struct redis_client *client, const char *group, const char *id, struct bytes_view value,
                        int64_t ttl_ns, redis_fn *fn, void *context) {
     pthread_once(&scripts_once, init_scripts);
-    char set[REGISTRY_KEY_BYTES], key[REGISTRY_KEY_BYTES], ttl[32];
-    snprintf(set, sizeof set, "bora:%ss", group);
-    snprintf(key, sizeof key, "bora:%s:%s", group, id);
+    char set[REGISTRY_KEY_BYTES], prefix[REGISTRY_KEY_BYTES], key[2 * REGISTRY_KEY_BYTES], ttl[32];
+    write_names(client, group, set, prefix);
+    snprintf(key, sizeof key, "%s%s", prefix, id);
     snprintf(ttl, sizeof ttl, "%lld", (long long)(ttl_ns / NS_PER_MS));
     struct bytes_view keys[] = {bytes_view_string(set), bytes_view_string(key)};
     struct bytes_view arguments[] = {bytes_view_string(id), value, bytes_view_string(ttl)};
@@ -56,8 +63,7 @@ void registry_remove(struct redis_client *client, const char *group, const char 
 void registry_list(struct redis_client *client, const char *group, redis_fn *fn, void *context) {
     pthread_once(&scripts_once, init_scripts);
     char set[REGISTRY_KEY_BYTES], prefix[REGISTRY_KEY_BYTES];
-    snprintf(set, sizeof set, "bora:%ss", group);
-    snprintf(prefix, sizeof prefix, "bora:%s:", group);
+    write_names(client, group, set, prefix);
     struct bytes_view keys[] = {bytes_view_string(set)};
     struct bytes_view arguments[] = {bytes_view_string(prefix)};
     redis_script_run(client, &list_script, keys, 1, arguments, 1, fn, context);

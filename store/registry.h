@@ -5,7 +5,7 @@
  * whoever stops is forgotten. Redis' clock decides, so machines' clocks do not matter.
  *
  *     bora:<group>s            sorted set: id -> expiry in ms
- *     bora:<group>:<id>        the value, with the time to live
+ *     bora:<group>:<id>        the value, with the time to live; in a cluster {bora:<group>s}:<id>
  *
  * Callbacks come on the client's thread (store/redis.h).
  */

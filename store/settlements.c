@@ -520,8 +520,8 @@ void settlements_admit(struct settlements *settlements, const struct limits_admi
                        void *context) {
     struct batch *batch = NULL;
     pthread_mutex_lock(&settlements->mutex);
-    /* Where there is plenty of room nobody waits for the room that they make, but for the answer. */
-    if (!admission->estimate) batch = find_batch(settlements, admission->subject.organization);
+    /* Where there is plenty of room nobody waits for the room that they make, but for the answer, if he is there. */
+    if (!admission->estimate || admission->ahead) batch = find_batch(settlements, admission->subject.organization);
     if (batch != NULL && names_lease(batch, admission->lease)) batch = NULL;
     if (batch != NULL) take_batch(settlements, batch);
     pthread_mutex_unlock(&settlements->mutex);

@@ -43,7 +43,7 @@ void settlements_settle_now(struct settlements *settlements, const char *organiz
 void settlements_report(struct settlements *settlements, const char *organization, const char *lease, int answer,
                         const struct limits_usage *usage);
 
-/** limits_admit, which takes along what was gathered of its organisation, but for an estimate. The admission's words are none: this fills them in. Denied by a limit to which
+/** limits_admit, which takes along what was gathered of its organisation, but for an estimate that somebody waits for. The admission's words are none: this fills them in. Denied by a limit to which
  *  settlements give something back, it asks once more, so that nobody is denied for whom room was made before. */
 void settlements_admit(struct settlements *settlements, const struct limits_admission *admission, limits_fn *fn,
                        void *context);

@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import re
+import resource
 import secrets
 import shlex
 import shutil
@@ -62,12 +63,16 @@ def running_pid(name):
     return pid if start_time(pid) == started else None
 
 
-def start(name, command, environment=None):
+def leave_no_dump():
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def start(name, command, environment=None, before=None):
     (STATE / "log").mkdir(parents=True, exist_ok=True)
     (STATE / "run").mkdir(parents=True, exist_ok=True)
     with open(STATE / "log" / f"{name}.log", "ab") as log:
         (STATE / "run" / f"{name}.log-start").write_text(str(log.tell()))
-        process = subprocess.Popen([str(c) for c in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env={**clean_environment(), **(environment or {})})
+        process = subprocess.Popen([str(c) for c in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env={**clean_environment(), **(environment or {})}, preexec_fn=before)
     pid_file(name).write_text(f"{process.pid} {start_time(process.pid) or 0}")
     return process.pid
 
@@ -228,7 +233,7 @@ def start_redis(name, ports):
         "maxmemory-policy noeviction\nlatency-tracking no\ndaemonize no\nlogfile \"\"\n"
         + (f'unixsocket "{redis_socket(name)}"\nunixsocketperm 700\n' if redis_socket(name) else "")
     )
-    start(name, ["redis-server", config])
+    start(name, ["redis-server", config], before=leave_no_dump)  # it knows its password; ours see to it themselves
     wait_for(name, lambda: redis_answers(port, password), "answers")
 
 

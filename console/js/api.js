@@ -99,6 +99,20 @@ export async function all(path, name, query, options, max = 1000) {
   }
 }
 
+/**
+ * The next `most` or a few more of those that `fits`, looked for page by page, however rare they are: {items, has_more, last}.
+ * fetchPage(last) -> {items, has_more, last} of what follows.
+ */
+export async function nextThat(fits, fetchPage, last, most) {
+  const items = [];
+  for (;;) {
+    const page = await fetchPage(last);
+    items.push(...page.items.filter(fits));
+    last = page.last ?? last;
+    if (!page.has_more || page.items.length === 0 || items.length >= most) return { items, has_more: page.has_more === true, last };
+  }
+}
+
 /** Server-sent events: calls `each` with every parsed event until [DONE]. */
 export async function stream(path, body, each, options) {
   const response = await open("POST", path, { ...options, body });

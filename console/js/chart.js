@@ -33,7 +33,7 @@ function topSeries(series) {
   return [...sorted.slice(0, SERIES_MAX - 1), { name: `${rest.length} others`, values: rest[0].values.map((_, i) => sum(rest.map((one) => one.values[i]))) }];
 }
 
-function options(Chart, { format, legend }) {
+function options(Chart, { format, legend, whole }) {
   const text = colour("--muted");
   const line = colour("--line");
   const font = { family: getComputedStyle(document.body).fontFamily, size: 12 };
@@ -44,7 +44,7 @@ function options(Chart, { format, legend }) {
     interaction: { mode: "index", intersect: false },
     scales: {
       x: { stacked: true, grid: { display: false }, border: { color: line }, ticks: { color: text, font, maxRotation: 0, autoSkipPadding: 16 } },
-      y: { stacked: true, beginAtZero: true, grid: { color: line, drawBorder: false }, ticks: { color: text, font, maxTicksLimit: 5, precision: 0, callback: (value) => format(value) } },
+      y: { stacked: true, beginAtZero: true, grid: { color: line, drawBorder: false }, ticks: { color: text, font, maxTicksLimit: 5, ...(whole ? { precision: 0 } : {}), callback: (value) => format(value) } },
     },
     plugins: {
       legend: { display: legend, position: "bottom", labels: { color: text, font, boxWidth: 10, boxHeight: 10, useBorderRadius: true } },
@@ -54,10 +54,10 @@ function options(Chart, { format, legend }) {
 }
 
 /**
- * Stacked bars. labels: ["1 Nov", …]; series: [{name, values}]; format(value) -> text.
+ * Stacked bars. labels: ["1 Nov", …]; series: [{name, values}]; format(value) -> text; `whole`: values are whole numbers.
  * The picture is decoration; the sentence and the table are what everybody can read. Ends with the signal.
  */
-export function barChart({ title, summary, labels, series, format, axisFormat = format, labelName, signal }) {
+export function barChart({ title, summary, labels, series, format, axisFormat = format, whole = true, labelName, signal }) {
   const shown = topSeries(series);
   const canvas = h("canvas", { role: "img", "aria-label": `${title}. ${summary}` });
   const holder = h("div", { class: "chart" }, canvas);
@@ -82,7 +82,7 @@ export function barChart({ title, summary, labels, series, format, axisFormat = 
     chart = new Chart(canvas, {
       type: "bar",
       data: { labels, datasets: shown.map((one, i) => ({ label: one.name, data: one.values, backgroundColor: COLOURS[i], borderRadius: 2, maxBarThickness: 36, categoryPercentage: 0.85 })) },
-      options: { ...options(Chart, { format, legend: shown.length > 1 }), },
+      options: options(Chart, { format, legend: shown.length > 1, whole }),
     });
     chart.options.scales.y.ticks.callback = (value) => axisFormat(value);
     chart.update("none");

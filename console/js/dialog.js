@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Dialogs and short notices. <dialog> itself keeps the focus inside, closes with Escape and gives the focus back.
-import { freshId, h } from "./dom.js";
+import { announce, freshId, h } from "./dom.js";
 import { icon } from "./icons.js";
 import { problemBox } from "./widgets.js";
 
@@ -14,7 +14,8 @@ export function openDialog({ title, content, actions, wide, closable = true }) {
       h("h2", { id }, title),
       closable && h("button", { type: "button", class: "icon-button", "aria-label": "Close", onclick: () => dialog.close() }, icon("close"))),
     content,
-    actions && h("div", { class: "dialog-foot" }, actions));
+    actions && h("div", { class: "dialog-foot" }, actions),
+    h("div", { class: "unseen announcer", "aria-live": "polite" }));
   document.body.append(dialog);
   const closed = new Promise((resolve) => {
     dialog.addEventListener("close", () => {
@@ -27,7 +28,7 @@ export function openDialog({ title, content, actions, wide, closable = true }) {
 }
 
 /**
- * A question with an answer. `submit()` does it, and may throw an ApiError, which is shown; or return false when a field must be mended first.
+ * A question with an answer. Closed while it is being done, it still tells what became of it: a key that is made meanwhile must be shown. `submit()` does it, and may throw an ApiError, which is shown; or return false when a field must be mended first.
  * Resolves with what `submit` returned, or undefined when it was called off.
  */
 export async function formDialog({ title, content, submitLabel, submit, danger, wide }) {
@@ -35,12 +36,11 @@ export async function formDialog({ title, content, submitLabel, submit, danger, 
   const button = h("button", { type: "submit", class: danger ? "button danger" : "button primary" }, submitLabel);
   const cancel = h("button", { type: "button", class: "button", onclick: () => opened.dialog.close() }, "Cancel");
   let result;
+  let sending = null; // what was sent cannot be called off by closing: its end is waited for
   const form = h("form", { class: "dialog-form", novalidate: true, autocomplete: "off" },
     h("div", { class: "dialog-body" }, content, problems),
     h("div", { class: "dialog-foot" }, cancel, button));
-  form.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    if (button.disabled) return;
+  const send = async () => {
     problems.replaceChildren();
     button.disabled = true;
     button.setAttribute("aria-busy", "true");
@@ -50,17 +50,23 @@ export async function formDialog({ title, content, submitLabel, submit, danger, 
       result = answer ?? true;
       opened.dialog.close();
     } catch (error) {
+      if (!opened.dialog.open) return void toast(error.message, "bad");
       problems.replaceChildren(problemBox(error));
       problems.scrollIntoView({ block: "nearest" });
     } finally {
       button.disabled = false;
       button.removeAttribute("aria-busy");
     }
+  };
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (!button.disabled) sending = send();
   });
   const opened = openDialog({ title, content: form, wide });
   if (danger) cancel.focus();
   else form.querySelector("input:not([type=hidden]), select, textarea")?.focus();
   await opened.closed;
+  await sending;
   return result;
 }
 
@@ -100,7 +106,8 @@ export function copyButton(text, label = "Copy") {
   button.addEventListener("click", async () => {
     const copied = await copyText(typeof text === "function" ? text() : text);
     words.textContent = copied ? "Copied" : "Select and copy by hand";
-    if (copied) toast("Copied.");
+    announce(copied ? "Copied." : "It could not be copied: select it and copy by hand.");
+    if (copied && document.querySelector("dialog[open]") === null) toast("Copied.");
     setTimeout(() => { words.textContent = label; }, 2000);
   });
   return button;

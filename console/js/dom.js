@@ -87,7 +87,8 @@ export function debounce(waitMs, run) {
   };
 }
 
-/** Says it to screen readers alone. */
+/** Says it to screen readers alone; within a dialog where one is open, since what is behind it is silent. */
 export function announce(text) {
-  document.getElementById("announcer").textContent = text;
+  const within = [...document.querySelectorAll("dialog[open] > .announcer")].at(-1);
+  (within ?? document.getElementById("announcer")).textContent = text;
 }

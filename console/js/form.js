@@ -3,7 +3,8 @@
 //
 // Fields of forms: a label, a hint, a place for what is wrong, and how the value is read.
 import { freshId, h } from "./dom.js";
-import { exact, parseAmount, parseCount } from "./format.js";
+import { exact, integer, money, parseAmount, parseCount } from "./format.js";
+import { session } from "./session.js";
 import { button } from "./widgets.js";
 
 /** {element, input, fail(text)}; `fail` marks the field and puts the focus there, `clear` takes that back. */
@@ -64,13 +65,13 @@ export const LIMITS = [
   { name: "tokens_per_day", label: "Tokens per day", unit: "tok/day" },
   { name: "tokens_per_month", label: "Tokens per month", unit: "tok/month" },
   { name: "concurrent_streams", label: "Answers at a time", unit: "at a time" },
-  { name: "spend_per_month", label: "Spend per month", unit: "spend/month", amount: true },
+  { name: "spend_per_month", label: "Spend per month", amount: true },
 ];
 
 export const limitsSet = (limits) => LIMITS.filter((limit) => limits?.[limit.name] !== null && limits?.[limit.name] !== undefined);
 
 /** "60 req/min, 1.5M tok/day", which breaks at the commas; [] for none. */
-const limitsWords = (limits) => limitsSet(limits).map((limit, i) => [i > 0 && ", ", h("span", { class: "limit-words" }, `${limit.amount ? limits[limit.name] : exact(limits[limit.name])} ${limit.unit}`)]);
+const limitsWords = (limits) => limitsSet(limits).map((limit, i) => [i > 0 && ", ", h("span", { class: "limit-words" }, limit.amount ? `${money(limits[limit.name], session.currency)}/month` : `${exact(limits[limit.name])} ${limit.unit}`)]);
 
 /** Those over all models, then a line for each model that has its own; `nothing` where there are none. */
 export function limitsSummary(limits, modelLimits, nothing = "none") {
@@ -79,11 +80,12 @@ export function limitsSummary(limits, modelLimits, nothing = "none") {
   return lines.length === 0 ? nothing : h("div", { class: "limits-words" }, lines.map((line) => h("div", {}, line)));
 }
 
-/** Nine fields. read() -> {…} with what is set, or false when a field must be mended. */
+/** Nine fields; digits come in groups, as they may be typed (and k, M: a keyboard of digits alone would not do). read() -> {…} with what is set, or false when a field must be mended. */
 export function limitsFields(limits, nothing = "unlimited") {
   const fields = LIMITS.map((limit) => {
     const value = limits?.[limit.name];
-    return { limit, ...field(limit.label, textInput({ inputmode: limit.amount ? "decimal" : "numeric", placeholder: nothing, value: value ?? "", "data-limit": limit.name })) };
+    const label = limit.amount && session.currency ? `${limit.label}, ${session.currency}` : limit.label;
+    return { limit, ...field(label, textInput({ inputmode: limit.amount ? "decimal" : "text", placeholder: nothing, value: value === null || value === undefined ? "" : limit.amount ? value : integer(value), "data-limit": limit.name })) };
   });
   return {
     element: h("div", { class: "limits-grid" }, fields.map((one) => one.element)),
@@ -91,7 +93,7 @@ export function limitsFields(limits, nothing = "unlimited") {
       const result = {};
       for (const one of fields) {
         const value = one.limit.amount ? parseAmount(one.input.value) : parseCount(one.input.value);
-        if (Number.isNaN(value)) return one.fail(one.limit.amount ? "An amount such as 25 or 0.5, or nothing." : "A whole number such as 600, 20k or 1.5m, or nothing.");
+        if (Number.isNaN(value)) return one.fail(one.limit.amount ? "An amount such as 25 or 0.5, with a point, or nothing." : "A whole number such as 600, 20k or 1.5m, or nothing.");
         if (value !== null) result[one.limit.name] = value;
       }
       return result;

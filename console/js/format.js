@@ -8,7 +8,8 @@ const LOCALE = "en-GB"; // the interface is English, whatever the browser is
 const whole = new Intl.NumberFormat(LOCALE, { maximumFractionDigits: 0 });
 const short = new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 1 });
 const relative = new Intl.RelativeTimeFormat(LOCALE, { numeric: "auto", style: "short" });
-const dateTimeFormat = new Intl.DateTimeFormat(LOCALE, { dateStyle: "medium", timeStyle: "short" });
+// Times are those of whoever looks, and say so; sums are by UTC.
+const dateTimeFormat = new Intl.DateTimeFormat(LOCALE, { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", timeZoneName: "short" });
 const dateFormat = new Intl.DateTimeFormat(LOCALE, { dateStyle: "medium" });
 const dayYearFormat = new Intl.DateTimeFormat(LOCALE, { dateStyle: "medium", timeZone: "UTC" });
 const dayFormat = new Intl.DateTimeFormat(LOCALE, { day: "numeric", month: "short", timeZone: "UTC" });
@@ -16,6 +17,9 @@ const monthFormat = new Intl.DateTimeFormat(LOCALE, { month: "long", year: "nume
 
 export const HOUR_MS = 3600e3;
 export const DAY_MS = 24 * HOUR_MS;
+
+/** A name within a sentence, whichever way it is written: its direction is its own (Unicode isolates). */
+export const isolated = (name) => `\u2068${name}\u2069`;
 
 export const integer = (value) => whole.format(Number(value ?? 0));
 export const compact = (value) => short.format(Number(value ?? 0));
@@ -35,11 +39,13 @@ export function moneyHeadline(value, currency) {
   return amount > 0 && amount < 0.01 ? h("span", { title: money(amount, currency) }, "<", money(0.01, currency)) : money(amount, currency);
 }
 
+/** Without a currency (nobody could say which): the number alone, never one that was guessed. */
 export function money(value, currency) {
   const amount = Number(value ?? 0);
   const digits = amount !== 0 && Math.abs(amount) < 1 ? Math.min(9, 2 + Math.ceil(-Math.log10(Math.abs(amount)))) : 2;
+  const style = { minimumFractionDigits: 2, maximumFractionDigits: Math.max(2, digits) };
   try {
-    return new Intl.NumberFormat(LOCALE, { style: "currency", currency: currency || "EUR", minimumFractionDigits: 2, maximumFractionDigits: Math.max(2, digits) }).format(amount);
+    return new Intl.NumberFormat(LOCALE, currency ? { ...style, style: "currency", currency } : style).format(amount);
   } catch {
     return `${amount.toFixed(Math.max(2, digits))} ${currency}`; // a code that the browser does not know
   }
@@ -89,6 +95,15 @@ export function milliseconds(value) {
   return value < 1000 ? `${Math.round(value)} ms` : `${(value / 1000).toFixed(value < 10000 ? 2 : 1)} s`;
 }
 
+/** How long to wait, rounded up: "58 s", "35 min", "23 h 20 min", "12 days". */
+export function waitWords(seconds) {
+  if (seconds <= 120) return `${Math.ceil(seconds)} s`;
+  const minutes = Math.ceil(seconds / 60);
+  if (minutes < 60) return `${minutes} min`;
+  if (minutes < 48 * 60) return `${Math.floor(minutes / 60)} h${minutes % 60 > 0 ? ` ${minutes % 60} min` : ""}`;
+  return `${Math.ceil(minutes / (24 * 60))} days`;
+}
+
 /** When a key ends; `short`: the day alone. The end of a day (UTC), which is how dates are given, is named after that day and not after the next one. */
 export function endOf(value, { short: dayOnly = false } = {}) {
   const date = toDate(value);
@@ -111,18 +126,24 @@ export function intervalName(start, interval, oneDay = false) {
 export const isoDay = (date) => date.toISOString().slice(0, 10);
 export const dayStart = (date) => new Date(Math.floor(date.getTime() / DAY_MS) * DAY_MS);
 
+/** Without what groups digits. A comma does so only before three of them: "0,5" is for many people a half, and must not become 5. */
+function ungrouped(text) {
+  const clean = text.replace(/[\s_']/g, "");
+  return /^[1-9]\d{0,2}(,\d{3})+(\.\d+)?[a-z]?$/i.test(clean) ? clean.replaceAll(",", "") : clean;
+}
+
 /** "12k", "1.5m", "2 000" as a whole number; NaN for what is none; null for nothing. */
 export function parseCount(text) {
-  const clean = text.replace(/[\s,_']/g, "").toLowerCase();
+  const clean = ungrouped(text).toLowerCase();
   if (clean === "") return null;
-  const found = /^(\d+(?:\.\d+)?)([kmb]?)$/.exec(clean);
+  const found = /^(\d+(?:\.\d+)?)([kmbg]?)$/.exec(clean);
   if (found === null) return NaN;
-  const value = Number(found[1]) * { "": 1, k: 1e3, m: 1e6, b: 1e9 }[found[2]];
+  const value = Number(found[1]) * { "": 1, k: 1e3, m: 1e6, b: 1e9, g: 1e9 }[found[2]];
   return Number.isInteger(Math.round(value * 1e6) / 1e6) ? Math.round(value) : NaN;
 }
 
 export function parseAmount(text) {
-  const clean = text.replace(/[\s,_']/g, "");
+  const clean = ungrouped(text);
   if (clean === "") return null;
   return /^\d+(\.\d+)?$/.test(clean) ? Number(clean) : NaN;
 }

@@ -4,6 +4,7 @@
 // Who is signed in. The key lives in this page's memory and, if wanted, in the tab's sessionStorage; never in a cookie, so there is nothing that
 // another site's request could ride on.
 import { all, get, useKey } from "./api.js";
+import { isolated } from "./format.js";
 
 const KEY = "bora.key";
 const ORGANIZATION = "bora.organization";
@@ -12,6 +13,7 @@ export const session = {
   me: null, // GET /v1/users/me
   organizations: [], // the operator's choice
   organization: null, // {id, name}: the one that is looked at
+  currency: null, // of the prices, and so of every spend limit; null while nobody could say
 };
 
 function stored(name) {
@@ -45,6 +47,20 @@ export async function refreshOrganizations() {
   session.organization = session.organizations.find((one) => one.id === wanted) ?? session.organizations[0] ?? null;
 }
 
+/** Before amounts are shown whose answer does not name their currency. */
+export async function learnCurrency() {
+  if (session.currency !== null) return;
+  session.currency = await get("/v1/admin/prices").then((prices) => prices.currency, () => null);
+}
+
+/** Whose usage it is that this role sees, for a sentence: "in Acme", "of this key". */
+export function whose() {
+  const { me, organization } = session;
+  if (me.role === "service") return "with this key";
+  const name = me.role === "member" ? me.workspace?.name : (organization?.name ?? me.organization?.name);
+  return name ? `in ${isolated(name)}` : "here";
+}
+
 export function chooseOrganization(id) {
   session.organization = session.organizations.find((one) => one.id === id) ?? session.organization;
   store(ORGANIZATION, session.organization?.id ?? null);
@@ -57,7 +73,7 @@ export async function signIn(key, keep) {
   session.me = me;
   session.organization = me.organization?.id ? me.organization : null;
   try {
-    await refreshOrganizations();
+    await Promise.all([refreshOrganizations(), learnCurrency()]);
   } catch (error) {
     forget();
     throw error;
@@ -77,7 +93,7 @@ function forget() {
   useKey(null);
   store(KEY, null);
   store(ORGANIZATION, null);
-  Object.assign(session, { me: null, organizations: [], organization: null });
+  Object.assign(session, { me: null, organizations: [], organization: null, currency: null });
 }
 
 export function signOut(reason = null) {

@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What pages are put together from: heads, cards, figures, bars, tables, and the three states of what is not there (yet).
-import { append, freshId, h, poll, redraw, replace } from "./dom.js";
+import { announce, append, freshId, h, poll, redraw, replace } from "./dom.js";
+import { waitWords } from "./format.js";
 import { icon } from "./icons.js";
 
 export function pageHead(title, lead, ...actions) {
@@ -22,9 +23,9 @@ export function cardWith(title, aside, ...children) {
   return h("section", { class: "card", "aria-labelledby": id }, h("div", { class: "card-head" }, h("h2", { id }, title), aside), children);
 }
 
-/** `of`: what it acts on, for who hears one of many alike. */
-export const button = (label, onclick, { kind = "", iconName = null, of = null } = {}) =>
-  h("button", { type: "button", class: `button ${kind}`, onclick, "aria-label": of && `${label}: ${of}` }, iconName && icon(iconName), label);
+/** `of`: what it acts on, for who hears one of many alike. `focus`: by what it is known when its list was drawn again (dom.js). */
+export const button = (label, onclick, { kind = "", iconName = null, of = null, focus = null } = {}) =>
+  h("button", { type: "button", class: `button ${kind}`, onclick, "aria-label": of && `${label}: ${of}`, "data-focus": focus }, iconName && icon(iconName), label);
 
 export const badge = (text, kind = "") => h("span", { class: `badge ${kind}` }, text);
 
@@ -75,6 +76,33 @@ export function table({ caption, columns, rows, showCaption = false }) {
   return { element, add };
 }
 
+/** A table whose rows come in pages. first and next(last): {items, has_more, last}, as nextThat (api.js) gives them. */
+export function pagedTable({ caption, columns, first, next }) {
+  const { element, add } = table({ caption, columns, rows: first.items });
+  const problems = h("div");
+  let { last } = first;
+  const more = button("Load more", async () => {
+    more.disabled = true;
+    problems.replaceChildren();
+    try {
+      const page = await next(last);
+      const before = element.tBodies[0].rows.length;
+      add(page.items);
+      last = page.last;
+      more.hidden = !page.has_more;
+      announce(`${page.items.length} more.`);
+      const row = element.tBodies[0].rows[before] ?? element.tBodies[0].rows[before - 1];
+      row.tabIndex = -1;
+      row.focus(); // reading and tabbing go on where the new ones begin
+    } catch (error) {
+      if (error.name !== "AbortError") replace(problems, problemBox(error));
+    }
+    more.disabled = false;
+  });
+  more.hidden = !first.has_more;
+  return [element, problems, h("div", { class: "table-foot" }, more)];
+}
+
 export const simpleTable = (options) => table(options).element;
 
 export function loading(words = "Loading…") {
@@ -91,14 +119,26 @@ export function problemBox(error) {
     h("div", {},
       h("p", {}, error.message),
       error.problems?.length > 0 && h("ul", {}, error.problems.map((one) => h("li", {}, one.place && h("code", {}, one.place), one.place && ": ", one.message))),
-      error.retryAfter && h("p", {}, `Try again in ${error.retryAfter} s.`),
+      error.retryAfter && h("p", {}, `Try again in ${waitWords(error.retryAfter)}.`),
       error.requestId && h("p", { class: "small" }, "Request ", h("code", {}, error.requestId))));
 }
 
 export const notice = (kind, ...content) => h("div", { class: `notice ${kind}` }, icon(kind === "good" ? "check" : kind === "" ? "info" : "warning"), h("div", {}, content));
 
+/** Where the focus was in `container`, to be given back once that is drawn anew: to the same control, or, where it is gone, to the page's head. */
+function keepFocus(container) {
+  if (!container.contains(document.activeElement)) return () => {};
+  const name = document.activeElement.closest("[data-focus]")?.dataset.focus;
+  return () => {
+    if (document.activeElement !== document.body) return; // somebody went on
+    const same = name === undefined ? null : container.querySelector(`[data-focus="${CSS.escape(name)}"]`);
+    (same ?? document.querySelector("main h1"))?.focus({ preventScroll: true });
+  };
+}
+
 /** Shows that it loads, then what came, or why nothing did with a way to try again. */
 export async function load(container, signal, fetcher, show) {
+  const giveBack = keepFocus(container);
   container.setAttribute("aria-busy", "true");
   replace(container, loading());
   try {
@@ -108,9 +148,10 @@ export async function load(container, signal, fetcher, show) {
   } catch (error) {
     if (signal.aborted || error.name === "AbortError") return;
     if (error.status === undefined) throw error; // a mistake of ours: main.js reports it
-    replace(container, problemBox(error), append(h("div", { class: "actions" }), button("Try again", () => load(container, signal, fetcher, show))));
+    replace(container, problemBox(error), append(h("div", { class: "actions" }), button("Try again", () => load(container, signal, fetcher, show), { focus: "again" })));
   } finally {
     container.removeAttribute("aria-busy");
+    if (!signal.aborted) giveBack();
   }
 }
 
@@ -152,5 +193,5 @@ export function segments({ legend, options, value, onchange }) {
 export function picker({ label, options, value, onchange, hideLabel = false }) {
   const id = freshId("picker");
   return h("div", { class: "picker" }, h("label", { for: id, class: hideLabel ? "unseen" : null }, label),
-    h("select", { id, value, onchange: (event) => onchange(event.target.value) }, options.map(([key, text]) => h("option", { value: key }, text))));
+    h("select", { id, value, "data-focus": label, onchange: (event) => onchange(event.target.value) }, options.map(([key, text]) => h("option", { value: key }, text))));
 }

@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "services/gateway/admin.h"
 
+#include "services/gateway/ahead.h"
+
 #include "base/clock.h"
 #include "bora/v1/error.pb-c.h"
 #include "bora/v1/keys.pb-c.h"
@@ -166,11 +168,17 @@ struct forwarding {
     const struct api_error *refusal; /* admin_refuse: what to answer to who may ask; in the request's arena */
 };
 
+static bool changes(const struct admin_method *method) {
+    return strncmp(method->name, "get_", 4) != 0 && strncmp(method->name, "list_", 5) != 0;
+}
+
 static void on_done(void *context, const struct rpc_result *result, struct bytes_view reply) {
     struct forwarding *forwarding = context;
     struct request *request = forwarding->request;
     ProtobufCMessage *message = NULL;
     struct api_error error;
+    /* Its own word of the change may still be on its way here, and what was admitted ahead asks no gate. */
+    if (changes(forwarding->method)) ahead_drop(request->gateway->ahead, KEY_CHANGE_ALL, "");
     struct arena arena; /* not the request's: a large answer goes when it is written, not when it is read */
     arena_init(&arena, ADMIN_ARENA_BYTES);
     if (result->status != STATUS_OK) {

@@ -118,8 +118,8 @@ static void end_chats(struct gateway *gateway, const int64_t *when, const struct
         int count = 0;
         pthread_mutex_lock(&gateway->chats_mutex);
         for (struct chat *chat = gateway->chats; chat != NULL && count < AT_ONCE; chat = chat->next) {
-            const int64_t expires_at = chat->request->key->expires_at;
-            if (chat->ended || (when != NULL && (chat->key_changed || expires_at == 0 || expires_at > *when))) continue;
+            bool expired = !chat->expiry_unsure && chat->expires_at != 0 && when != NULL && chat->expires_at <= *when;
+            if (chat->ended || (when != NULL && !expired)) continue;
             /* A request that is being freed is still there: freeing its chat, which nobody else holds then, waits for this mutex. */
             if (!request_try_ref(chat->request)) continue;
             chat->ended = true;
@@ -150,11 +150,20 @@ void chats_end_expired(struct gateway *gateway) {
     end_chats(gateway, &now, &error);
 }
 
+/** Without an answer it stays unsure: the gate is looked at again as soon as Redis is back. */
+static void learn_expiry(struct chat *chat, int64_t expires_at_or_absent) {
+    pthread_mutex_lock(&chat->gateway->chats_mutex);
+    chat->expiry_unsure = false;
+    if (expires_at_or_absent != LIMITS_ABSENT) chat->expires_at = expires_at_or_absent;
+    pthread_mutex_unlock(&chat->gateway->chats_mutex);
+}
+
 /** A chat whose key's gate is looked at. */
 static void on_gate(void *context, enum status status, const struct limits_result *result, const char *message) {
     (void)message;
     struct chat *chat = context;
     struct api_error error = api_error_unauthorized();
+    if (status == STATUS_OK) learn_expiry(chat, result->expires_at);
     if (status == STATUS_OK && result->outcome == LIMITS_KEY_CLOSED) {
         pthread_mutex_lock(&chat->mutex);
         chat_fail_locked(chat, &error);
@@ -174,7 +183,7 @@ void chats_end_of(struct gateway *gateway, enum key_change change, const char *i
         for (struct chat *chat = gateway->chats; chat != NULL && count < AT_ONCE; chat = chat->next) {
             if (chat->change_seen == pass || !key_change_is_about(change, id, chat->request->key)) continue;
             chat->change_seen = pass;
-            chat->key_changed = true;
+            chat->expiry_unsure = true;
             if (!request_try_ref(chat->request)) continue;
             chat_ref(chat);
             some[count++] = chat;
@@ -308,6 +317,7 @@ void chat_start(struct request *request, const struct chat_plan *plan) {
     chat->request = request;
     chat->plan = *plan;
     chat->created = clock_unix_ns(clock_system()) / NS_PER_S;
+    chat->expires_at = request->key->expires_at;
     atomic_init(&chat->references, 1); /* the request's */
     pthread_mutex_init(&chat->mutex, NULL);
     arena_init(&chat->scratch, SCRATCH_BYTES);

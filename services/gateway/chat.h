@@ -131,7 +131,8 @@ struct chat {
     struct chat *next_parked; /* denied, and to be asked for once more; likewise */
     bool ended;               /* chats_end has been there; likewise */
     uint64_t change_seen;     /* the last pass of chats_end_of that has been there; likewise */
-    bool key_changed;         /* since it began: its key may expire at another time by now; likewise */
+    int64_t expires_at;       /* its key's end, in Unix seconds, as far as is known; 0: never; likewise */
+    bool expiry_unsure;       /* the key has changed, and what became of its end was not heard yet; likewise */
     struct chat_plan plan;
     struct worker *worker;
     int64_t created;
@@ -144,6 +145,7 @@ struct chat {
         refusal; /* why the worker does not take it, in the request's arena: the client's answer once the limits have counted it */
     char lease[LIMITS_LEASE_ID_BYTES + 1];
     int64_t parked_ns;           /* first; 0: never */
+    bool freed_ahead;            /* denied, and what was held there for others to come was given back, once */
     bool admitting;              /* the limits are being asked */
     bool leased;                 /* there may be a lease, which has to be settled */
     bool admitted_without_redis; /* by the configured choice: the lease was never made */
@@ -166,9 +168,9 @@ void chat_cancel(struct chat *chat);
 void chat_writable(struct chat *chat);
 /** The gateway's time is over: every chat that runs ends now, with an error event or 503. */
 void chats_end(struct gateway *gateway);
-/** End those of keys that have expired, as they were when the request came, and have not been changed since; several times a second. */
+/** End those of keys that have expired; several times a second. */
 void chats_end_expired(struct gateway *gateway);
-/** End those of the keys that a change is about, if their gates are shut. */
+/** End those of the keys that a change is about, if their gates are shut; else learn when they expire now. */
 void chats_end_of(struct gateway *gateway, enum key_change change, const char *id);
 /** Charge what was generated since the last time, and keep leases alive; several times a second. */
 void chats_charge(struct gateway *gateway);
@@ -193,8 +195,10 @@ bool chat_looks_denied(const struct chat *chat);
 /** Only a look; then the streams are opened. Called without the mutex, as the answer may come before this returns; likewise chat_admit. */
 void chat_peek(struct chat *chat);
 void chat_admit(struct chat *chat);
-/** By upper bounds, before a worker is asked. */
+/** By upper bounds, before a worker is asked: before it came, if it was, else now. */
 void chat_admit_estimate(struct chat *chat, const struct chat_estimate *estimate);
+/** Room for so many more like it in every limit to which its end gives something back: nobody waits for that. */
+bool chat_leaves_plenty(const struct limits_admission *admission, const struct limits_result *result);
 /** The worker of one that was admitted so has counted. False: more than the bound; it was failed. */
 bool chat_confirm_estimate_locked(struct chat *chat);
 /** Another worker is asked, with a lease of its own: nothing has come of this one. Should its worker have begun all the same, it reports that itself. */

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "base/text.h"
+#include "services/gateway/ahead.h"
 #include "services/gateway/chat.h"
 #include "services/gateway/outage.h"
 #include "store/settlements.h"
@@ -107,8 +108,7 @@ static void note_room(const struct chat *chat, const struct limits_result *resul
     }
 }
 
-/** Room for so many more like it in every limit to which its end gives something back: nobody waits for that. */
-static bool leaves_plenty(const struct limits_admission *admission, const struct limits_result *result) {
+bool chat_leaves_plenty(const struct limits_admission *admission, const struct limits_result *result) {
     enum { PLENTY = 100 };
     const struct limits_usage most = {.input = admission->input, .output = result->output_held};
     const int64_t all = most.input + most.output;
@@ -206,13 +206,30 @@ static bool is_in(const struct chat *chat, const struct chat *other, char place)
 
 enum second_look { NO_LOOK, LOOK_NOW, LOOK_LATER };
 
+/** Denied where something is held for requests that may never come: it goes back first. Once, as others ask for more. */
+static enum second_look free_ahead(struct chat *chat, const struct limits_scope *scope) {
+    struct ahead *ahead = chat->gateway->ahead;
+    const struct key_info *key = chat->request->key;
+    int asked = 0, count = 0;
+    if (chat->freed_ahead) return NO_LOOK;
+    chat->freed_ahead = true;
+    if (scope->name[0] == 'k')
+        count = ahead_yield(ahead, KEY_CHANGE_KEY, key->prefix, &asked);
+    else if (scope->name[0] == 'w')
+        count = ahead_yield(ahead, KEY_CHANGE_WORKSPACE, key->workspace, &asked);
+    else
+        count = ahead_yield(ahead, KEY_CHANGE_ORGANIZATION, key->organization, &asked);
+    return asked > 0 ? LOOK_LATER : count > 0 ? LOOK_NOW : NO_LOOK;
+}
+
 /** Denied by a limit to which corrections give something back. Were there some, what it asks next finds it; where others hold too much there of which
  *  nobody knows yet how much, it is known a little later. */
 static enum second_look is_worth_another_look(struct chat *chat, const struct limits_admission *admission,
                                               enum status status, const struct limits_result *result) {
-    if (status != STATUS_OK || result->outcome != LIMITS_DENIED || result->denied_by < LIMITS_INPUT_PER_MINUTE ||
-        result->denied_by == LIMITS_STREAMS)
-        return NO_LOOK;
+    if (status != STATUS_OK || result->outcome != LIMITS_DENIED) return NO_LOOK;
+    enum second_look look = free_ahead(chat, &admission->scopes[result->denied_scope]);
+    if (look != NO_LOOK) return look;
+    if (result->denied_by < LIMITS_INPUT_PER_MINUTE || result->denied_by == LIMITS_STREAMS) return NO_LOOK;
     if (correct_estimates(chat->gateway, chat->request->key->organization) > 0) return LOOK_NOW;
     bool held = false;
     pthread_mutex_lock(&chat->gateway->chats_mutex);
@@ -288,7 +305,7 @@ static void on_admitted(void *context, enum status status, const struct limits_r
     chat->admitting = false;
     /* An answer that was lost may have left a lease: it is given back like one that was denied work. */
     chat->leased = result == NULL || result->outcome == LIMITS_ADMITTED;
-    chat->gathers = result != NULL && leaves_plenty(&admitting->admission, result);
+    chat->gathers = result != NULL && chat_leaves_plenty(&admitting->admission, result);
     if (!passes_locked(chat, &admitting->admission, result) || chat->phase != CHAT_ADMITTING) {
         /* It was failed, or the client has left. */
     } else if (chat->refusal != NULL) {
@@ -502,7 +519,7 @@ static void on_estimated(void *context, enum status status, const struct limits_
         if (chat->phase == CHAT_ESTIMATING) chat_open_streams_locked(chat);
     } else {
         chat->leased = result->outcome == LIMITS_ADMITTED;
-        chat->gathers = leaves_plenty(&admitting->admission, result);
+        chat->gathers = chat_leaves_plenty(&admitting->admission, result);
         if (passes_locked(chat, &admitting->admission, result) && chat->phase == CHAT_ESTIMATING) {
             chat->estimate.requests = result->room[LIMITS_REQUESTS_PER_MINUTE];
             chat->estimate.tokens = result->room[LIMITS_TOKENS_PER_MINUTE];
@@ -520,7 +537,33 @@ static void on_estimated(void *context, enum status status, const struct limits_
     free(admitting);
 }
 
-void chat_admit_estimate(struct chat *chat, const struct chat_estimate *estimate) {
+/** It was admitted before it came. False: it was not. */
+static bool use_ahead(struct chat *chat, const struct chat_estimate *estimate) {
+    struct ahead_lease ahead;
+    struct request *request = chat->request;
+    if (!ahead_take(chat->gateway->ahead, request->key, request->model, estimate->input, estimate->output, &ahead))
+        return false;
+    pthread_mutex_lock(&chat->mutex);
+    if (chat->phase == CHAT_PEEKING && request_rename(request, ahead.request_id)) {
+        memcpy(chat->lease, ahead.lease, sizeof chat->lease);
+        chat->leased = true;
+        chat->gathers = ahead.plenty;
+        chat->estimate = (struct chat_estimate){
+            .input = ahead.input, .output = ahead.output, .requests = ahead.requests, .tokens = ahead.tokens};
+        chat->phase = CHAT_ESTIMATING;
+        join_estimates(chat);
+        chat_open_streams_locked(chat);
+        chat_settle_locked(chat);
+    } else { /* its client has left */
+        const struct limits_usage nothing = {.unused = true};
+        settlements_settle(chat->gateway->settlements, request->key->organization, ahead.lease, &nothing);
+    }
+    pthread_mutex_unlock(&chat->mutex);
+    return true;
+}
+
+/** By asking Redis now. */
+static void ask_for_estimate(struct chat *chat, const struct chat_estimate *estimate) {
     struct admitting *admitting = admitting_create(chat);
     if (admitting == NULL) {
         fail_for_memory(chat);
@@ -544,6 +587,20 @@ void chat_admit_estimate(struct chat *chat, const struct chat_estimate *estimate
     }
     chat_let_go(chat);
     free(admitting);
+}
+
+void chat_admit_estimate(struct chat *chat, const struct chat_estimate *estimate) {
+    struct request *request = chat->request;
+    chat_ref(chat);
+    request_ref(request);
+    pthread_mutex_lock(&chat->mutex);
+    struct worker *worker = chat->worker;
+    worker_ref(worker);
+    pthread_mutex_unlock(&chat->mutex);
+    if (!use_ahead(chat, estimate)) ask_for_estimate(chat, estimate);
+    ahead_note(chat->gateway->ahead, request->key, worker->announcement->model, estimate->input, estimate->output);
+    worker_unref(worker);
+    chat_let_go(chat);
 }
 
 bool chat_confirm_estimate_locked(struct chat *chat) {

@@ -8,6 +8,7 @@
  *     grpc_front.c   the same services over gRPC                     ┴─> request.h ─> authenticate.c  the key, cached
  *                                                                                     chat.c          worker, streaming, the end
  *                                                                                     chat_limits.c   admission, charging, settling
+ *                                                                                     ahead.c         admissions before their requests come
  *     api_error.c    errors as both fronts show them                                  generation.h    one generation on a worker, over worker_link.c
  *     workers.c      who serves what now, from Redis                                  chat_check.c    what a conversation must satisfy
  *     console.c      the web console's files                         ─ answered at once, without a key
@@ -34,6 +35,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+struct ahead;
 struct chat;
 struct console;
 struct key_cache;
@@ -79,6 +81,7 @@ struct gateway {
     uint64_t changes_seen;  /* passes over them for changes of keys; likewise */
     struct outage *outage;
     struct settlements *settlements;
+    struct ahead *ahead;
     struct metric *settlements_waiting; /* bora_gateway_settlements_waiting */
     struct metric *settlements_lost;    /* bora_gateway_settlements_lost */
 };

@@ -20,6 +20,10 @@ static void front_header(struct request *request, const char *name, const char *
     if (strcmp(name, "x-should-retry") == 0) (void)!rpc_call_add_trailer(request->transport, name, value);
 }
 
+static void add_id(struct request *request) {
+    if (request_identifies(request)) (void)!rpc_call_add_header(request->transport, "x-request-id", request->id);
+}
+
 static bool write_message(struct request *request, const ProtobufCMessage *message) {
     struct bytes packed;
     bytes_init(&packed, MESSAGE_BYTES_MAX);
@@ -32,6 +36,7 @@ static bool write_message(struct request *request, const ProtobufCMessage *messa
 }
 
 static void front_message(struct request *request, const ProtobufCMessage *message) {
+    add_id(request);
     if (write_message(request, message))
         rpc_call_finish(request->transport, STATUS_OK, NULL, (struct bytes_view){0});
     else
@@ -39,6 +44,7 @@ static void front_message(struct request *request, const ProtobufCMessage *messa
 }
 
 static void front_chunk(struct request *request, const ProtobufCMessage *message) {
+    add_id(request);
     pthread_mutex_lock(&request->mutex);
     request->answered = true;
     request->http_status = 200;
@@ -57,6 +63,7 @@ static void front_end(struct request *request) {
 static void front_error(struct request *request, const struct api_error *error) {
     struct bytes details;
     char milliseconds[32];
+    add_id(request);
     bytes_init(&details, 1 << 20);
     (void)!api_error_details(error, request->id, &details);
     if (error->retry_after_ms > 0) {
@@ -102,7 +109,7 @@ static void start(struct rpc_call *call, struct gateway *gateway, const char *ro
     rpc_call_ref(call);
     rpc_call_set_watermark(call, LIMIT_STREAM_PENDING_BYTES);
     rpc_call_set_state(call, request);
-    (void)!rpc_call_add_header(call, "x-request-id", request->id);
+    if (strcmp(route, "chat") != 0) add_id(request); /* which may be admitted under another one */
 }
 
 static const ProtobufCMessageDescriptor *descriptor_of(enum method method) {

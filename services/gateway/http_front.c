@@ -25,8 +25,15 @@ static void front_header(struct request *request, const char *name, const char *
     http_exchange_add_header(request->transport, name, value);
 }
 
+static void add_id(struct request *request) {
+    if (!request_identifies(request)) return;
+    http_exchange_add_header(request->transport, "x-request-id", request->id);
+    http_exchange_add_header(request->transport, "mistral-correlation-id", request->id);
+}
+
 static void front_message(struct request *request, const ProtobufCMessage *message) {
     struct bytes body;
+    add_id(request);
     bytes_init(&body, BODY_BYTES_MAX);
     if (transcode_write(request->gateway->transcoder, message, &body) == STATUS_OK)
         http_exchange_respond(request->transport, 200, json_type, bytes_view(&body));
@@ -45,6 +52,7 @@ static void start_stream(struct request *request) {
     if (first) request->http_status = 200;
     pthread_mutex_unlock(&request->mutex);
     if (!first) return;
+    add_id(request);
     http_exchange_add_header(request->transport, "cache-control", "no-cache");
     http_exchange_add_header(request->transport, "x-accel-buffering",
                              "no"); /* a proxy in front must pass events on as they come */
@@ -112,6 +120,7 @@ static void front_error(struct request *request, const struct api_error *error) 
     struct api_error listed;
     struct bytes body;
     char wait[TEXT_I64_BYTES];
+    add_id(request);
     bytes_init(&body, BODY_BYTES_MAX);
     if (error->retry_after_ms > 0) {
         text_from_i64((error->retry_after_ms + 999) / 1000, wait);
@@ -396,8 +405,8 @@ void http_front_request(struct http_exchange *exchange, void *context) {
     }
     http_exchange_ref(exchange); /* until the request is freed */
     http_exchange_set_state(exchange, request);
-    http_exchange_add_header(exchange, "x-request-id", request->id);
-    http_exchange_add_header(exchange, "mistral-correlation-id", request->id);
+    if (found.route == NULL || found.route->run != run_chat)
+        add_id(request); /* which may be admitted under another one */
     struct api_error error;
     if (found.route != NULL) {
         run_route(request, found.route);

@@ -3,6 +3,7 @@
 #include "services/gateway/key_changes.h"
 
 #include "base/log.h"
+#include "services/gateway/ahead.h"
 #include "services/gateway/authenticate.h"
 #include "services/gateway/chat.h"
 
@@ -32,6 +33,7 @@ static void on_message(void *context, struct bytes_view message) {
     enum key_change change = KEY_CHANGE_ALL;
     if (!read_change(message, &change, id)) change = KEY_CHANGE_ALL;
     key_cache_forget(gateway->key_cache, change, id);
+    ahead_drop(gateway->ahead, change, id);
     if (strncmp((const char *)message.data, "prices", message.length) != 0) chats_end_of(gateway, change, id);
 }
 
@@ -39,6 +41,7 @@ static void on_state(void *context, bool subscribed) {
     struct gateway *gateway = context;
     if (!subscribed) log_warn("changes of keys are not told: nothing is remembered until they are");
     key_cache_trust(gateway->key_cache, subscribed);
+    if (!subscribed) ahead_drop(gateway->ahead, KEY_CHANGE_ALL, "");
     if (subscribed) chats_end_of(gateway, KEY_CHANGE_ALL, ""); /* what was missed */
 }
 

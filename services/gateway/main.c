@@ -10,6 +10,7 @@
 #include "bora/v1/models.pb-c.h"
 #include "proto/descriptors.h"
 #include "services/gateway/admin.h"
+#include "services/gateway/ahead.h"
 #include "services/gateway/authenticate.h"
 #include "services/gateway/chat.h"
 #include "services/gateway/console.h"
@@ -113,6 +114,7 @@ static enum status open_upstream(struct gateway *gateway, struct error *err) {
     TRY_CLEANUP(settings_read_secret(settings->service_token_file, &token, err));
     if (token != NULL && asprintf(&gateway->service_authorization, "Bearer %s", token) < 0)
         TRY_CLEANUP(error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory"));
+    struct ahead_options ahead = {.enabled = settings->admit_ahead, .metrics = gateway->metrics};
     struct outage_options outage = {.local = strcmp(settings->limits_outage, "local") == 0,
                                     .requests = settings->outage_requests,
                                     .tokens = settings->outage_tokens,
@@ -132,6 +134,9 @@ static enum status open_upstream(struct gateway *gateway, struct error *err) {
     TRY_CLEANUP(redis_client_create(&redis, &gateway->redis, err));
     TRY_CLEANUP(redis_client_create(&limits, &gateway->limits, err));
     TRY_CLEANUP(settlements_create(gateway->limits, &gateway->settlements, err));
+    ahead.loop = gateway->loop;
+    ahead.settlements = gateway->settlements;
+    TRY_CLEANUP(ahead_create(&ahead, &gateway->ahead, err));
     TRY_CLEANUP(key_changes_follow(gateway, err));
     TRY_CLEANUP(rpc_client_create((int)settings->client_threads, &gateway->client, err));
     struct rpc_channel_options keys = {.target = settings->keys_address,
@@ -288,9 +293,11 @@ static void close_gateway(struct gateway *gateway) {
     /* The client's queue runs until the last call has ended, and with it the last request. */
     rpc_client_destroy(gateway->client);
     worker_links_destroy(gateway->links);
+    ahead_stop(gateway->ahead);
     settle_the_rest(gateway);
     redis_client_destroy(gateway->limits);
     redis_client_destroy(gateway->redis);
+    ahead_destroy(gateway->ahead);
     if (gateway->loop != NULL) loop_leave(gateway->loop, &gateway->log_member);
     loop_destroy(gateway->loop);
     log_gather(&gateway->log_buffer); /* what its last turn may have said */

@@ -32,6 +32,22 @@ struct request *request_create(struct gateway *gateway, const struct front *fron
     return request;
 }
 
+bool request_rename(struct request *request, const char *id) {
+    pthread_mutex_lock(&request->mutex);
+    bool renamed = !request->closed && !request->identified;
+    if (renamed) snprintf(request->id, sizeof request->id, "%s", id);
+    pthread_mutex_unlock(&request->mutex);
+    return renamed;
+}
+
+bool request_identifies(struct request *request) {
+    pthread_mutex_lock(&request->mutex);
+    bool first = !request->identified;
+    request->identified = true;
+    pthread_mutex_unlock(&request->mutex);
+    return first;
+}
+
 void request_ref(struct request *request) {
     atomic_fetch_add(&request->references, 1);
 }

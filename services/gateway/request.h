@@ -46,6 +46,7 @@ struct request {
     struct export *export; /* a download of several pages; in the arena */
     bool closed;           /* the client is gone, or everything was sent */
     bool answered;
+    bool identified;                     /* the headers have its id */
     bool taken;                          /* gRPC: the one message of a call was seen */
     int http_status;                     /* what was answered, for the log */
     char reason[API_ERROR_REASON_BYTES]; /* why it was refused, likewise */
@@ -55,6 +56,10 @@ struct request {
 
 /** `id` is made here. NULL without memory. */
 struct request *request_create(struct gateway *gateway, const struct front *front, void *transport, const char *route);
+/** It has been admitted under another id. False: it is over, or its client has been told the one it had. */
+bool request_rename(struct request *request, const char *id);
+/** For fronts, before whatever they send first: are the headers to be given its id? Once. */
+bool request_identifies(struct request *request);
 void request_ref(struct request *request);
 void request_unref(struct request *request);
 /** False when it is just being freed. */

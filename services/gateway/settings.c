@@ -13,7 +13,8 @@ static const struct setting gateway_settings_table[] = {
                    "it, clients "
                    "are not shown /metrics"),
     SETTING_STRING(S, redis_address, "redis", "127.0.0.1:7379", "ADDRESS",
-                   "Redis of limits, leases and the list of workers (the keys service's --redis-limits)"),
+                   "Redis of limits, leases and the list of workers (the keys service's --redis-limits); of a cluster "
+                   "one server or several, with commas"),
     SETTING_STRING(S, redis_password_file, "redis-password-file", NULL, "FILE", "file that holds the Redis password"),
     SETTING_DURATION(S, redis_timeout_ns, "redis-timeout", "2s", 10e6, 60e9,
                      "longest wait for one answer of Redis; then --limits-outage decides"),
@@ -23,6 +24,9 @@ static const struct setting gateway_settings_table[] = {
                     "of --limits-outage local: requests of a key, in one outage, through this gateway"),
     SETTING_INTEGER(S, outage_tokens, "outage-tokens", "10000", 0, 1e12, "N",
                     "likewise: tokens, prompt and worst case"),
+    SETTING_BOOL(S, admit_ahead, "admit-ahead", "true",
+                 "admit the next requests of keys that ask often before they come, where three quarters of every limit "
+                 "are left: they do not wait for Redis"),
     SETTING_STRING(S, keys_address, "keys", "127.0.0.1:7010", "ADDRESS", "gRPC address of the keys service"),
     SETTING_STRING(S, service_token_file, "service-token-file", NULL, "FILE",
                    "file with the token that the keys service wants from gateways"),

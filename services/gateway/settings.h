@@ -16,6 +16,7 @@ struct gateway_settings {
     char *dialect;
     int64_t body_bytes_max, bodies_bytes_max, peer_bodies_bytes_max, peer_connections_max, connections_max,
         client_threads;
+    bool admit_ahead;
     int64_t key_cache_ns, spin_ns, discovery_ns, request_timeout_ns, idle_timeout_ns, header_timeout_ns, heartbeat_ns,
         drain_ns;
     int64_t keepalive_ns, upstream_keepalive_ns, upstream_keepalive_timeout_ns, keepalive_timeout_ns;

@@ -6,6 +6,7 @@
 #include "services/keys/handling.h"
 #include "services/keys/organization_names.h"
 #include "services/keys/out_of_memory.h"
+#include "services/keys/prices_trail.h"
 #include "services/keys/store_names.h"
 
 #include <pthread.h>
@@ -155,6 +156,7 @@ enum status bootstrap(struct keys_service *service, struct error *err) {
     arena_init(&handling.arena, MEMORY_BYTES);
     enum status status = make_first_organization(&handling, &first, err);
     if (status == STATUS_OK) status = organization_names_complete(service, &handling.arena, err);
+    if (status == STATUS_OK) status = prices_take_over(service, err);
     if (status == STATUS_OK) status = convert_keys(&handling, first.id, err);
     arena_deinit(&handling.arena);
     return status;

@@ -7,6 +7,7 @@
 #include "base/random.h"
 #include "services/keys/gates.h"
 #include "services/keys/handling.h"
+#include "services/keys/prices_trail.h"
 #include "services/keys/store_names.h"
 
 #include <pthread.h>
@@ -142,7 +143,7 @@ static enum status finish_all(struct keys_service *service, struct error *err) {
             status = finish_marks(service, ids[i], err);
     }
     arena_deinit(&arena);
-    return status;
+    return status == STATUS_OK ? prices_trail_bring(service, err) : status;
 }
 
 int64_t changes_keep(void *context) {

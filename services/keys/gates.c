@@ -25,10 +25,12 @@ struct gate_state {
     bool refused;
     bool has_previous; /* the secret before goes on for now */
     int64_t rotations;
+    int64_t expires_at, previous_expires_at; /* 0: never; not looked at for a place's keys, where they do not change */
 };
 
 static bool states_equal(const struct gate_state *a, const struct gate_state *b) {
-    return a->refused == b->refused && a->has_previous == b->has_previous && a->rotations == b->rotations;
+    return a->refused == b->refused && a->has_previous == b->has_previous && a->rotations == b->rotations &&
+           a->expires_at == b->expires_at && a->previous_expires_at == b->previous_expires_at;
 }
 
 /** Of the newest secrets. Those of older ones were shut when they were rotated away, unless several rotations are told at once. */
@@ -46,11 +48,25 @@ static void send_gates(struct keys_service *service, const char *organization, c
     }
 }
 
+/** Answers that run know the end that the key had when they began. */
+static void send_expiry(struct keys_service *service, const char *organization, const char *prefix,
+                        const struct gate_state *state, struct batch *batch) {
+    int64_t ends[2] = {state->expires_at, state->previous_expires_at};
+    if (state->expires_at != 0 && state->expires_at < ends[1]) ends[1] = state->expires_at;
+    for (int back = 0; back <= (state->has_previous ? 1 : 0); back++) {
+        char gate[KEY_GATE_BYTES];
+        key_gate_name(prefix, state->rotations - back, gate);
+        limits_set_expiry(service->limits_redis, organization, gate, ends[back], batch_answer,
+                          batch_expect(batch, NULL, NULL));
+    }
+}
+
 static enum status move_key_gates(struct keys_service *service, const char *organization, const char *prefix,
                                   const struct gate_state *state, struct error *err) {
     struct batch batch;
     batch_init(&batch);
     send_gates(service, organization, prefix, state, &batch);
+    send_expiry(service, organization, prefix, state, &batch);
     enum status status = batch_wait(&batch, NULL, err);
     batch_deinit(&batch);
     return status;
@@ -77,6 +93,8 @@ static enum status read_key_state(struct keys_service *service, const char *orga
     if (status == STATUS_OK)
         *out = (struct gate_state){.refused = authority_refusal(&authority, now) != NULL,
                                    .has_previous = authority.key.previous_expires_at > now,
+                                   .expires_at = authority.key.expires_at,
+                                   .previous_expires_at = authority.key.previous_expires_at,
                                    .rotations = authority.key.rotations};
     arena_deinit(&arena);
     return status;

@@ -293,6 +293,7 @@ static void put_arguments(struct writer *writer, const struct ledger_batch *batc
     put(writer, bytes_view_string(position->epoch));
     put(writer, bytes_view_string(position->id));
     put(writer, batch->last_id);
+    put_number(writer, (int64_t)batch->sums_count);
     for (const struct sums *sums = batch->sums; sums != NULL; sums = sums->next) put_sums(writer, sums);
     put_number(writer, (int64_t)batch->unreadable_count);
     for (size_t i = 0; i < batch->entry_count; i++) {
@@ -307,7 +308,7 @@ enum status ledger_batch_write(const struct ledger_batch *batch, const struct le
                                const struct bytes_view *first_keys, size_t first_key_count,
                                struct bytes_view **out_keys, size_t *out_key_count, struct bytes_view **out_arguments,
                                size_t *out_argument_count, struct error *err) {
-    enum { FIRST = 3, SUMS_WORDS = 2, GROUP_WORDS = 6, COUNT = 1, ENTRY_WORDS = 1 + 2 * FIELDS };
+    enum { FIRST = 4, SUMS_WORDS = 2, GROUP_WORDS = 6, COUNT = 1, ENTRY_WORDS = 1 + 2 * FIELDS };
     size_t most = FIRST + SUMS_WORDS * batch->sums_count + GROUP_WORDS * batch->group_count + COUNT +
                   ENTRY_WORDS * batch->entry_count;
     struct bytes_view *keys = arena_alloc_array(batch->arena, first_key_count + batch->sums_count, sizeof *keys);

@@ -5,7 +5,7 @@
 --
 -- KEYS  ledger, position: hash epoch -> id of the outbox' last entry in the ledger, "top": ms of the ledger's last id, and "priced" when any of it cost anything;
 --       entries that could not be read, then hashes of sums
--- ARGV  epoch, the position that the batch begins behind, its last id
+-- ARGV  epoch, the position that the batch begins behind, its last id, how many hashes of sums
 --       for each hash of sums: when it expires (Unix seconds), how many groups, and for each: its name, requests, input, cached, output, cost
 --       how many unreadable entries, for each its text
 --       for each entry: its time in ms, then field, value... (ENTRY_WORDS of them)
@@ -34,9 +34,9 @@ local function plus(a, b)
 end
 
 -- Everything that may fail comes before the first write: a script that fails half-way is not taken back.
-local at = 4
+local at, last = 5, 3 + tonumber(ARGV[4])
 local sums, priced = {}, false
-for k = 4, #KEYS do
+for k = 4, last do
   local expires, count, names, pairs_ = ARGV[at], tonumber(ARGV[at + 1]), {}, {}
   at = at + 2
   for g = 1, count do names[g] = ARGV[at + 6 * (g - 1)] end
@@ -54,7 +54,7 @@ for k = 4, #KEYS do
 end
 local top = tonumber(redis.call('HGET', KEYS[2], 'top') or '0')
 
-for k = 4, #KEYS do
+for k = 4, last do
   redis.call('HSET', KEYS[k], unpack(sums[k][2]))
   redis.call('EXPIREAT', KEYS[k], sums[k][1])
 end

@@ -5,6 +5,7 @@
 #include "base/limits.h"
 #include "services/keys/out_of_memory.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -123,8 +124,14 @@ static enum status ask_run_id(struct ledger_organizations *list, struct redis_cl
                               struct error *err) {
     static const char field[] = "\nrun_id:";
     struct redis_reply *reply = NULL;
-    TRY(redis_callf(limits, &reply, err, "INFO server"));
     char run_id[sizeof list->run_id] = "";
+    if (redis_client_in_cluster(limits)) { /* whose processes are several */
+        snprintf(run_id, sizeof run_id, "%lld", (long long)redis_client_generation(limits));
+        *out_changed = strcmp(run_id, list->run_id) != 0;
+        memcpy(list->run_id, run_id, sizeof list->run_id);
+        return STATUS_OK;
+    }
+    TRY(redis_callf(limits, &reply, err, "INFO server"));
     const char *found = reply->type == REDIS_STRING ? strstr((const char *)reply->string.data, field) : NULL;
     if (found != NULL) {
         found += sizeof field - 1;

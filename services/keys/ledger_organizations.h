@@ -25,7 +25,8 @@ struct ledger_organization {
 struct ledger_organizations {
     struct ledger_organization *items; /* by id */
     size_t count, capacity;
-    char run_id[LEDGER_ID_BYTES + 1]; /* of redis-limits, when it was asked last */
+    char run_id[LEDGER_ID_BYTES +
+                1]; /* of redis-limits, when it was asked last; of a cluster its generation (store/redis.h) */
 
     /* a probe's: under the mutex */
     pthread_mutex_t mutex;

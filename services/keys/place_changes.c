@@ -189,13 +189,23 @@ static const char *action_of(bool only_limits, const char *otherwise) {
     return only_limits ? "limits.update" : otherwise;
 }
 
+/** What the record says already: there is nothing to write, and nothing to remember of it. In case gateways could not be told of it, or its gates not be set. */
+static enum status tell_again(struct handling *handling, enum change_kind kind, const char *organization,
+                              const char *id, struct error *err) {
+    struct change told;
+    change_begin(kind, organization, id, &told);
+    return change_finish(handling->service, &told, err);
+}
+
 enum status place_change_organization(struct handling *handling, const struct organization *before,
                                       struct organization *after, struct error *err) {
     struct word_list old = {.arena = &handling->arena}, new = {.arena = &handling->arena};
+    bool toggled = before->disabled != after->disabled, renamed = strcmp(before->name, after->name) != 0;
+    if (!toggled && !renamed && limit_sets_equal(&before->limits, &after->limits))
+        return tell_again(handling, CHANGE_ORGANIZATION_GATES, after->id, after->id, err);
     after->version = before->version + 1;
     put_organization(&old, before);
     put_organization(&new, after);
-    bool toggled = before->disabled != after->disabled, renamed = strcmp(before->name, after->name) != 0;
     struct change told;
     change_begin(toggled ? CHANGE_ORGANIZATION_GATES : CHANGE_ORGANIZATION, after->id, after->id, &told);
     struct audit_entry entry = {action_of(!toggled && !renamed, "organization.update"), after->id, after->name,
@@ -222,10 +232,13 @@ enum status place_change_organization(struct handling *handling, const struct or
 enum status place_change_workspace(struct handling *handling, const struct workspace *before, struct workspace *after,
                                    struct error *err) {
     struct word_list old = {.arena = &handling->arena}, new = {.arena = &handling->arena};
+    bool toggled = before->disabled != after->disabled, renamed = strcmp(before->name, after->name) != 0;
+    if (!toggled && !renamed && limit_sets_equal(&before->limits, &after->limits) &&
+        limit_bounds_equal(&before->key_limits, &after->key_limits))
+        return tell_again(handling, CHANGE_WORKSPACE_GATES, after->organization, after->id, err);
     after->version = before->version + 1;
     put_workspace(&old, before);
     put_workspace(&new, after);
-    bool toggled = before->disabled != after->disabled, renamed = strcmp(before->name, after->name) != 0;
     struct change told;
     change_begin(toggled ? CHANGE_WORKSPACE_GATES : CHANGE_WORKSPACE, after->organization, after->id, &told);
     struct audit_entry entry = {action_of(!toggled && !renamed, "workspace.update"), after->id, after->name,

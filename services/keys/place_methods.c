@@ -286,16 +286,19 @@ static enum status get_me(struct handling *handling, const void *message, Protob
     out->role = (char *)key_role_name(caller->role);
     out->scopes = convert_scopes(&authority->key, arena);
     if (out->scopes == NULL) return out_of_memory(err);
+    out->_id_case = BORA__V1__ME___ID_ID;
+    out->id = out->role;
     *out_reply = &out->base;
     if (caller->role == KEY_ROLE_OPERATOR) return STATUS_OK;
-    if (authority->key.user_id != NULL) {
-        out->_id_case = BORA__V1__ME___ID_ID;
-        out->id = (char *)authority->key.user_id;
-    }
     out->organization = convert_me_place(authority->organization.id, authority->organization.name, arena);
     out->workspace = convert_me_place(authority->workspace.id, authority->workspace.name, arena);
     out->api_key = convert_me_key(&authority->key, arena);
-    return out->organization != NULL && out->workspace != NULL && out->api_key != NULL ? STATUS_OK : out_of_memory(err);
+    if (out->organization == NULL || out->workspace == NULL || out->api_key == NULL) return out_of_memory(err);
+    out->id = out->api_key->id;
+    if (authority->key.user_id == NULL) return STATUS_OK;
+    out->_user_id_case = BORA__V1__ME___USER_ID_USER_ID;
+    out->id = out->user_id = (char *)authority->key.user_id;
+    return STATUS_OK;
 }
 
 /* --- the table ---------------------------------------------------------------------------------------------------- */

@@ -84,7 +84,8 @@ enum status place_forget_organization(struct keys_service *service, const char *
                                       struct error *err);
 /** `workspace`: what is asked for; gets an id. ALREADY_EXISTS: there is one of that name, whose id it gets. */
 enum status place_create_workspace(struct handling *handling, struct workspace *workspace, struct error *err);
-/** `before` as it was read; `after` gets its new version. ABORTED: somebody else was faster. UNAVAILABLE may also say that the change stands (changes.h). */
+/** `before` as it was read; `after` gets its new version, unless it is the same: then nothing is written, but gateways are told once more. ABORTED: somebody
+ *  else was faster. UNAVAILABLE may also say that the change stands (changes.h). */
 enum status place_change_organization(struct handling *handling, const struct organization *before,
                                       struct organization *after, struct error *err);
 enum status place_change_workspace(struct handling *handling, const struct workspace *before, struct workspace *after,

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /**
  * Prices in Redis: the hash bora:prices, a model's name -> "input output" or "input output cached_input", nanos for a million tokens; and the currency's name in
- * bora:prices:currency. The usage methods write them, VerifyKey hands them to gateways.
+ * bora:prices:currency (in a cluster elsewhere: prices_trail.h). The usage methods write them, VerifyKey hands them to gateways.
  */
 #ifndef SERVICES_KEYS_PRICE_H
 #define SERVICES_KEYS_PRICE_H

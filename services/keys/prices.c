@@ -8,7 +8,7 @@
 #include "services/keys/currency.h"
 #include "services/keys/money.h"
 #include "services/keys/out_of_memory.h"
-#include "services/keys/store_names.h"
+#include "services/keys/prices_trail.h"
 #include "services/keys/usage_methods.h"
 
 #include <inttypes.h>
@@ -45,7 +45,7 @@ static int compare_models(const void *a, const void *b) {
 
 static enum status read_currency(struct handling *handling, const char **out, struct error *err) {
     struct redis_reply *reply = NULL;
-    TRY(store_words(handling->service, &reply, err, WORDS("GET", PRICES_CURRENCY_NAME)));
+    TRY(store_words(handling->service, &reply, err, WORDS("GET", prices_currency_name(handling->service))));
     *out = reply->type == REDIS_STRING ? arena_copy(&handling->arena, reply->string.data, reply->string.length) : "";
     redis_reply_free(reply);
     return *out != NULL ? STATUS_OK : out_of_memory(err);
@@ -242,8 +242,9 @@ static enum status try_to_set(struct handling *handling, const struct price_list
     for (int i = 0; i < AUDIT_WORDS; i++) word_list_add(&words, (const char *)trail_words[i].data);
     put_prices(&words, after);
     if (words.failed) return out_of_memory(err);
-    const struct bytes_view keys[] = {bytes_view_string(PRICES_NAME), bytes_view_string(PRICES_CURRENCY_NAME),
-                                      store_name(trail, "audit", organization.id, NULL)};
+    const struct bytes_view keys[] = {bytes_view_string(PRICES_NAME),
+                                      bytes_view_string(prices_currency_name(handling->service)),
+                                      prices_trail_name(handling->service, organization.id, trail)};
     struct redis_reply *reply = NULL;
     TRY(store_script(handling->service, &set_script, keys, 3, words.words, words.count, &reply, err));
     *out_done = reply->integer == 1;
@@ -258,6 +259,8 @@ enum status prices_set(struct handling *handling, const void *message, ProtobufC
     TRY(read_request(handling, message, &list, err));
     for (int i = 0; i < SET_ATTEMPTS && !done; i++) TRY(try_to_set(handling, &list, &done, err));
     if (!done) return error_set(err, STATUS_ABORTED, "the prices are being changed by others; try again");
+    struct error later = {0};
+    if (prices_trail_bring(handling->service, &later) != STATUS_OK) keeper_wake(handling->service->changes);
     TRY(changes_publish(handling->service, "prices", err));
     return make_reply(&list, &handling->arena, out, err);
 }

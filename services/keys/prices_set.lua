@@ -3,7 +3,7 @@
 --
 -- All prices anew, if they are still those that were read.
 --
--- KEYS  prices, currency, audit trail
+-- KEYS  prices, currency, audit trail (in a cluster one of the prices' own: prices_trail.h)
 -- ARGV  currency that was read ('': none), how many prices were read, for each: model, text; currency to set; entry of the audit trail (8);
 --       how many prices to set, for each: model, text
 -- Gives 1, or 0 when somebody else has set them since.

@@ -98,6 +98,7 @@ void keys_on_connection(void *context, bool connected) {
 void keys_on_limits_connection(void *context, bool connected) {
     struct keys_service *service = context;
     if (connected) {
+        log_info("the limits' Redis can be reached");
         keeper_wake(service->changes);
         keeper_wake(service->seeds);
     } else if (!atomic_load(&service->draining)) {

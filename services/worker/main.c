@@ -1,6 +1,7 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/log.h"
+#include "base/process.h"
 #include "base/random.h"
 #include "proto/descriptors.h"
 #include "rpc/http_server.h"
@@ -236,7 +237,9 @@ int main(int argc, char **argv) {
     struct worker worker = {0};
     struct error err = {0};
     enum settings_outcome outcome = SETTINGS_RUN;
-    if (worker_settings_load(argc, argv, &worker.settings, &outcome, &err) != STATUS_OK) {
+    /* It knows Redis' password and what people ask. */
+    if (process_forbid_dumps(&err) != STATUS_OK ||
+        worker_settings_load(argc, argv, &worker.settings, &outcome, &err) != STATUS_OK) {
         fprintf(stderr, "bora-worker: %s\n", err.message);
         return 2;
     }

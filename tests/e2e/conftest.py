@@ -60,12 +60,12 @@ def until(condition, what, seconds=PATIENCE_S):
 
 
 @contextlib.contextmanager
-def another_gateway(house, *flags):
-    """A second gateway of the house, with settings of its own. Has `base`, `http`, `grpc` (ports) and `process`."""
+def another_gateway(house, *flags, log=subprocess.DEVNULL):
+    """A second gateway of the house, with settings of its own, which logs into an open file. Has `base`, `http`, `grpc` (ports) and `process`."""
     http, grpc = free_ports(2)
     process = subprocess.Popen([str(BUILD / "bin/bora-gateway"), *flags, "--http-listen", f"127.0.0.1:{http}", "--grpc-listen", f"127.0.0.1:{grpc}", "--keys", f"127.0.0.1:{house.ports['keys']}",
                                 "--service-token-file", str(house.state / "secrets/service-token"), "--redis", f"127.0.0.1:{house.ports['redis-limits']}",
-                                "--redis-password-file", str(house.state / "secrets/redis-password")], stderr=subprocess.DEVNULL)
+                                "--redis-password-file", str(house.state / "secrets/redis-password")], stderr=log)
     gateway = types.SimpleNamespace(base=f"http://127.0.0.1:{http}", http=http, grpc=grpc, process=process, killed=False)
 
     def ready():

@@ -5,6 +5,9 @@ import threading
 from concurrent import futures
 
 import grpc
+import pytest
+
+from conftest import lone_gateway
 
 
 class Refusal(Exception):
@@ -80,3 +83,20 @@ class ScriptedKeys(grpc.GenericRpcHandler):
 
     def close(self):
         self.server.stop(None).wait()
+
+
+# ---- fixtures, for who imports them -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def keys(grpc_modules):
+    keys = ScriptedKeys(grpc_modules)
+    yield keys
+    keys.close()
+
+
+@pytest.fixture(scope="module")
+def gateway(keys, tmp_path_factory):
+    """With `keys` behind it, and nothing else."""
+    with lone_gateway(keys.port, tmp_path_factory.mktemp("gateway") / "log") as gateway:
+        yield gateway

@@ -14,7 +14,7 @@ import uuid
 import grpc
 import pytest
 
-from conftest import PACE, until
+from conftest import PACE, ROOT, until
 
 UNAUTHORIZED = {"detail": "Unauthorized", "message": "Unauthorized", "type": "authentication_error", "param": None, "code": "invalid_api_key"}
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -239,11 +239,12 @@ def test_scopes_are_kept(house, place):
 
 def test_who_am_i(house, place):
     me = admin(house, "GET", "/v1/users/me", key=place.service)
-    assert set(me) == {"id", "email", "organization", "workspace", "api_key", "role", "scopes"}
-    assert me["id"] is None and me["email"] is None and me["role"] == "service"
+    assert set(me) == {"id", "email", "first_name", "last_name", "user_id", "organization", "workspace", "api_key", "role", "scopes"}
+    assert me["id"] == place.service_id and me["user_id"] is None and me["email"] is None and me["role"] == "service"
     assert me["workspace"] == {"id": place.workspace["id"], "name": place.workspace["name"]} and me["organization"]["id"] == place.workspace["organization_id"]
     assert me["api_key"] == {"id": place.service_id, "name": "a service", "prefix": PREFIX.match(place.service)[1]} and me["scopes"] == {"models": [], "endpoints": []}
-    assert admin(house, "GET", "/v1/users/me")["role"] == "operator"
+    operator = admin(house, "GET", "/v1/users/me")
+    assert (operator["id"], operator["role"]) == ("operator", "operator")
 
 
 def test_the_audit_trail_says_who_did_what(house, place):
@@ -255,6 +256,56 @@ def test_the_audit_trail_says_who_did_what(house, place):
     assert TIME.fullmatch(entry["time"]) and isinstance(entry["detail"], dict) and body["key"][18:] not in json.dumps(page)
     before = admin(house, "GET", f"/v1/admin/audit?limit=1&before={page['entries'][0]['id']}", key=place.admin)
     assert before["entries"] == [page["entries"][1]] and before["has_more"] is True
+
+
+def rows_that_change_something():
+    """Of the tables of docs/admin.md."""
+    return {(method, path) for method, path in re.findall(r"^\| (POST|PUT|PATCH|DELETE) `([^`]+)`", (ROOT / "docs/admin.md").read_text(), re.M)}
+
+
+def test_every_administrative_act_is_in_the_trail(house):
+    """Each row of docs/admin.md that changes something, and what it changed, by the id of its request."""
+    organization = admin(house, "POST", "/v1/admin/organizations", {"name": name()})["id"]
+    prices = admin(house, "GET", "/v1/admin/prices")
+    done, acts = set(), {}
+
+    def act(method, row, body, action, **ids):
+        status, headers, answer = house.send(method, row.format(**ids), body, key=house.admin_key)
+        assert status == 200, (method, row, answer)
+        done.add((method, row))
+        acts[headers["x-request-id"]] = action
+        return answer
+
+    gone = act("POST", "/v1/admin/organizations", {"name": name()}, "organization.create")["id"]
+    act("DELETE", "/v1/admin/organizations/{organization_id}", None, "organization.delete", organization_id=gone)
+    place = {"organization_id": organization}
+    for body, action in (({"name": name()}, "organization.update"), ({"disabled": True}, "organization.update"), ({"disabled": False}, "organization.update"), ({"limits": {"tokens_per_day": 10**9}}, "limits.update")):
+        act("PATCH", "/v1/admin/organizations/{organization_id}", body, action, **place)
+    workspace = act("POST", "/v1/admin/workspaces", {"name": name(), **place}, "workspace.create")["id"]
+    for body, action in (({"name": name()}, "workspace.update"), ({"disabled": True}, "workspace.update"), ({"disabled": False}, "workspace.update"), ({"key_limits": {"tokens_per_day": 1}}, "limits.update")):
+        act("PATCH", "/v1/admin/workspaces/{workspace_id}", body, action, workspace_id=workspace)
+    act("POST", "/v1/admin/spend-limit", {"spend_per_month": 5, **place}, "limits.update")
+    act("POST", "/v1/admin/spend-limit", {"spend_per_month": 5, "workspace_id": workspace}, "limits.update")
+    key = act("POST", "/v1/admin/api-keys", {"workspace_uuid": workspace}, "key.create")["key_id"]
+    for body in ({"name": "a"}, {"limits": {"tokens_per_day": 1}}, {"model_limits": [{"model": "m", "limits": {"tokens_per_day": 1}}]}, {"scopes": {"models": ["m"]}}, {"role": "member"}, {"expiration": "2099-01-01"}, {"disabled": True}, {"disabled": False}):
+        act("PATCH", "/v1/admin/api-keys/{key_id}", body, "key.update", key_id=key)
+    act("POST", "/v1/admin/api-keys/{key_id}/rotate", {}, "key.rotate", key_id=key)
+    act("DELETE", "/v1/admin/api-keys/{key_id}", None, "key.revoke", key_id=key)
+    act("DELETE", "/v1/admin/workspaces/{workspace_id}", None, "workspace.delete", workspace_id=workspace)
+    act("PUT", "/v1/admin/prices", {"currency": prices["currency"] or "EUR", "prices": [{"model": "audited", "input_per_million": 1, "output_per_million": 1}]}, "price.update")
+    act("PUT", "/v1/admin/prices", {"currency": prices["currency"] or "EUR", "prices": prices["prices"]}, "price.update")
+    assert done == rows_that_change_something()
+
+    entries = [e for trail in ("", f"&organization_id={organization}", f"&organization_id={gone}") for e in admin(house, "GET", f"/v1/admin/audit?limit=1000{trail}")["entries"]]
+    found = {}
+    for entry in entries:
+        if entry["request_id"] in acts and entry["action"] == acts[entry["request_id"]]:
+            assert (entry["actor"], entry["address"]) == ("operator", "127.0.0.1") and entry["target"], entry
+            assert entry["detail"] or entry["action"] in ("key.revoke", "workspace.delete", "organization.delete"), entry
+            found.setdefault(entry["request_id"], []).append(entry)
+    missing = {acts[request] for request in acts if request not in found}
+    assert not missing, missing
+    assert all(len(of) == 1 or of[0]["action"] == "organization.delete" for of in found.values())  # that one is in two trails
 
 
 # ---- limits, usage, money
@@ -296,6 +347,13 @@ def test_prices_are_the_operators(house, place):
         assert admin(house, "PUT", "/v1/admin/prices", prices)["prices"] == prices["prices"]
         assert admin(house, "GET", "/v1/admin/prices", key=place.service)["currency"] == "EUR"
         assert house.send("PUT", "/v1/admin/prices", {"currency": "EURO", "prices": []}, key=house.admin_key)[0] == 422
+        for field in ("input_per_million", "output_per_million", "cached_input_per_million"):  # the most that is taken is what requests can be charged
+            dear = {"currency": "EUR", "prices": [{"model": house.model, "input_per_million": 1, "output_per_million": 1, field: 1000}]}
+            admin(house, "PUT", "/v1/admin/prices", dear)
+            assert until(lambda: house.send("GET", "/v1/admin/prices", key=place.service)[2]["prices"] == dear["prices"], "it is known") and house.chat(key=place.service, max_tokens=1)[0] == 200
+            dear["prices"][0][field] = 1000.001
+            status, _, answer = house.send("PUT", "/v1/admin/prices", dear, key=house.admin_key)
+            assert status == 422 and answer["detail"][0]["loc"] == ["body", "prices", 0, field], answer
     finally:
         admin(house, "PUT", "/v1/admin/prices", {"currency": before["currency"] or "EUR", "prices": before["prices"]})
 

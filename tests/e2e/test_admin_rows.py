@@ -19,23 +19,10 @@ import grpc
 import pytest
 
 from conftest import BUILD, PACE, ROOT, error_detail, lone_gateway, parse, until
-from scripted_keys import Refusal, ScriptedKeys
+from scripted_keys import Refusal, ScriptedKeys, gateway, keys  # noqa: F401 (fixtures)
 
 KEY = "bora_0123456789ab_" + "x" * 43
 UNAUTHORIZED = {"detail": "Unauthorized", "message": "Unauthorized", "type": "authentication_error", "param": None, "code": "invalid_api_key"}
-
-
-@pytest.fixture(scope="module")
-def keys(grpc_modules):
-    keys = ScriptedKeys(grpc_modules)
-    yield keys
-    keys.close()
-
-
-@pytest.fixture(scope="module")
-def gateway(keys, tmp_path_factory):
-    with lone_gateway(keys.port, tmp_path_factory.mktemp("gateway") / "log") as gateway:
-        yield gateway
 
 
 def send(gateway, method, path, body=None, key=KEY, headers=None):
@@ -281,7 +268,7 @@ def test_proxies_that_are_no_networks_are_refused_at_start():
 def test_answers_of_the_largest_size_pass(gateway, keys, grpc_modules):
     k, u = grpc_modules.keys, grpc_modules.usage
     limits = [k.ModelLimits(model=f"model-{i:03}" + "m" * 10, limits=k.Limits(requests_per_minute=10**9, tokens_per_minute=10**12, tokens_per_day=10**12, tokens_per_month=10**12, concurrent_streams=10**6, spend_per_month=i)) for i in range(64)]
-    page = k.ListKeysResponse(keys=[k.ApiKey(key_id=f"{i:036}", name="n" * 255, model_limits=limits) for i in range(1000)])
+    page = k.ListKeysResponse(keys=[k.ApiKey(key_id=f"{i:036}", name="\N{grinning face}" * 255, model_limits=limits) for i in range(1000)])
     assert 4 << 20 < page.ByteSize() < 8 << 20
     keys.reset(ListKeys=page)
     status, _, body = send(gateway, "GET", "/v1/admin/api-keys?limit=1000")

@@ -10,7 +10,7 @@ import uuid
 import pytest
 
 from command_line import BORA, FAILED, NOT_FOUND, OK, UNAVAILABLE, USAGE, Cli, Terminal
-from conftest import PACE
+from conftest import PACE, until
 
 
 @pytest.fixture
@@ -233,12 +233,22 @@ def shown(cli, columns, *words):
 def test_tables_fit_the_terminal_where_they_can(cli, words, least):
     cli.new_key("--name", "narrow", "--tokens-per-day", "1M", "--requests-per-minute", "60")
     cli.run("chat", "--max-tokens", "1", "hi")
-    wide = shown(cli, 200, *words)
-    for columns in (least, 80, 100):
-        lines = shown(cli, columns, *words)
-        assert len(lines) == len(wide) and max(map(len, lines)) <= columns, lines
+    until(lambda: len(cli.run(*words).splitlines()) > 1, "there is something to show: the ledger comes a little later")
+    wide, *narrower, unknown, plain = shown_at_once(cli, words, (200, least, 80, 100, 0))
+    for columns, lines in zip((least, 80, 100), narrower):
+        assert len(lines) == len(wide) > 1 and max(map(len, lines)) <= columns, lines
         assert lines[0].split()[0] == wide[0].split()[0] or words == ["workers"]  # what a row is called stays
-    assert shown(cli, 0, *words) == [line.rstrip() for line in cli.run(*words).splitlines()]  # a width that is not known is none
+    assert unknown == [line.rstrip() for line in plain.splitlines()]  # a width that is not known is none
+
+
+def shown_at_once(cli, words, widths):
+    """The table in each width, and without a terminal, of one moment: what was used comes into the ledger, and leaves a minute, while one looks."""
+    for _ in range(20):
+        before = cli.run(*words)
+        tables = [shown(cli, columns, *words) for columns in widths]
+        if cli.run(*words) == before:
+            return *tables, before
+    raise AssertionError(f"{words} shows something else each time")
 
 
 # ---- a prompt that shows nothing ------------------------------------------------------------------------------------------

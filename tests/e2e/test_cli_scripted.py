@@ -13,23 +13,10 @@ import urllib.request
 import pytest
 
 from command_line import BORA, FAILED, Cli, Terminal
-from conftest import PACE, lone_gateway
-from scripted_keys import ScriptedKeys
+from conftest import PACE
+from scripted_keys import gateway, keys  # noqa: F401 (fixtures)
 
 KEY = "bora_admin_" + "x" * 43
-
-
-@pytest.fixture(scope="module")
-def keys(grpc_modules):
-    keys = ScriptedKeys(grpc_modules)
-    yield keys
-    keys.close()
-
-
-@pytest.fixture(scope="module")
-def gateway(keys, tmp_path_factory):
-    with lone_gateway(keys.port, tmp_path_factory.mktemp("gateway") / "log") as gateway:
-        yield gateway
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The program `bora` where somebody new to it stumbles: what was hardly meant is refused or warned of, and no wait is in vain."""
 import datetime
+import json
 import re
 import subprocess
 import time
@@ -150,6 +151,23 @@ def test_a_key_is_not_changed_by_its_name(cli):
         assert "a key goes by its id" in cli.errors and "bora keys list --name" in cli.errors, words
 
 
+def test_keys_are_listed_by_what_they_are_now(cli):
+    """However many there are: all pages are looked through, and every form of the list is of those alone."""
+    cli.run("workspaces", "create", "by status")
+    made = {status: cli.run("keys", "create", "--workspace", "by status", "--name", status).split("_")[1] for status in ("active", "disabled", "revoked")}
+    cli.run("keys", "disable", made["disabled"], "--yes")
+    cli.run("keys", "revoke", made["revoked"], "--yes")
+    for status, prefix in made.items():
+        words = ["keys", "list", "--workspace", "by status", "--status", status]
+        assert [line.split()[0] for line in cli.run(*words).splitlines()[1:]] == [prefix]
+        assert [key["name"] for key in json.loads(cli.run(*words, "--json"))["keys"]] == [status]
+        assert cli.run(*words, "--names") == f"{prefix}\t{status}\n"
+        assert len(cli.run(*words, "--quiet").splitlines()) == 1
+    assert cli.run("keys", "list", "--workspace", "by status", "--status", "expired") == ""
+    assert "There are no such keys." in cli.errors
+    assert json.loads(cli.run("keys", "list", "--workspace", "by status", "--status", "expired", "--json"))["keys"] == []
+
+
 # ---- limits ---------------------------------------------------------------------------------------------------------------
 
 
@@ -181,6 +199,8 @@ def test_spend_that_no_price_counts_is_doubted(cli):
     for words, variables in asked:
         cli.run(*words, **variables)
         assert "price" not in cli.errors, words
+    assert re.search(r"spend / month +0\.00 of 6\.00 EUR ", cli.run("limits", "--key", key_id))
+    assert re.search(r"spend / month +0\.00 of 6\.00 EUR ", cli.run("limits", BORA_API_KEY=key, BORA_ADMIN_KEY=None))
     for name in ("another", "small"):
         cli.run("prices", "remove", name)
     cli.run("spend", "set", "none")

@@ -227,6 +227,16 @@ def test_allow_names_every_method_of_the_path(house):
         assert (status, headers["allow"], body["object"]) == (405, allowed, "error"), (method, path)
 
 
+def test_another_sites_page_is_told_nothing(house):
+    """Nothing that a browser sends by itself is a credential, and no other site may read an answer: there is nothing to forge."""
+    site = {"Origin": "https://elsewhere.example", "Cookie": f"key={house.key}; session={house.key}", "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+    for method, path, key, expected in (("OPTIONS", "/v1/chat/completions", False, 405), ("OPTIONS", "/v1/admin/api-keys", False, 405), ("POST", "/v1/admin/api-keys", False, 401), ("GET", "/v1/users/me", False, 401), ("GET", "/v1/users/me", house.key, 200),
+                                        ("POST", "/v1/chat/completions", False, 401), ("GET", "/console/", False, 200)):
+        status, headers, _ = house.send(method, path, {} if method == "POST" else None, key=key, headers={**site, "Content-Type": "text/plain"})
+        assert status == expected, (method, path, status)
+        assert not [name for name in headers if name.lower().startswith("access-control-") or name.lower() == "set-cookie"], headers
+
+
 def exchange(house, request):
     """All that comes back for these bytes, to the end of the connection."""
     with socket.create_connection(("127.0.0.1", house.ports["http"]), timeout=30 * PACE) as connection:

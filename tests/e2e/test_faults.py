@@ -80,11 +80,13 @@ def test_redis_killed_fails_closed_and_nothing_is_lost(house):
 
 def test_redis_hung_fails_closed_and_recovers(house):
     assert house.chat(max_tokens=1)[0] == 200  # the key is known to the gateway
+    refused = house.metric("http", "bora_gateway_outage_admissions_total", 'outcome="refused"')
     house.kill("redis-limits", signal.SIGSTOP)
     try:
         began = time.monotonic()
         assert house.chat(max_tokens=1)[0] == 503
         assert time.monotonic() - began < 10 * PACE
+        assert house.metric("http", "bora_gateway_outage_admissions_total", 'outcome="refused"') > refused
         assert house.chat(max_tokens=-1)[0] == 503  # nor is anybody told what is wrong who may have been revoked
         time.sleep(3 - min(3, time.monotonic() - began))  # by now the worker's announcement has expired
     finally:

@@ -558,23 +558,24 @@ def test_spend_limits(service, tenant, modules, listener):
 
 
 def test_prices(service, tenant, modules, listener):
-    prices = [{"model": "large", "input_per_million": 0.1, "output_per_million": 0.3, "cached_input_per_million": 0.0000001}, {"model": "small", "input_per_million": 0, "output_per_million": 1000000}]
+    prices = [{"model": "large", "input_per_million": 0.1, "output_per_million": 0.3, "cached_input_per_million": 0.0000001}, {"model": "small", "input_per_million": 0, "output_per_million": 1000}]
     try:
         reply = service.usage("SetPrices", currency="EUR", prices=prices[::-1])
         while listener.next() != "prices":
             pass
         assert reply.currency == "EUR" and [p.model for p in reply.prices] == ["large", "small"]  # by name
-        assert [(p.input_per_million, p.output_per_million) for p in reply.prices] == [(0.1, 0.3), (0, 1000000)]
+        assert [(p.input_per_million, p.output_per_million) for p in reply.prices] == [(0.1, 0.3), (0, 1000)]
         assert reply.prices[0].cached_input_per_million == 1e-7 and not reply.prices[1].HasField("cached_input_per_million")
         assert service.usage("GetPrices", tenant.service_key) == reply
-        assert {p.model: p.output_per_million for p in service.keys("VerifyKey", TOKEN, key=tenant.service_key).prices} == {"large": 0.3, "small": 1000000}
+        assert {p.model: p.output_per_million for p in service.keys("VerifyKey", TOKEN, key=tenant.service_key).prices} == {"large": 0.3, "small": 1000}
         assert service.usage("SetPrices", currency="EUR", prices=prices[:1]).prices[0].model == "large"
         entry = audit(service)[0]
-        assert (entry.actor, entry.action, entry.request_id) == ("operator", "price.update", "test-request") and "small" in entry.detail and "large" not in entry.detail and "1000000" in entry.detail
+        assert (entry.actor, entry.action, entry.request_id) == ("operator", "price.update", "test-request") and "small" in entry.detail and "large" not in entry.detail and "1000" in entry.detail
         def wrong(**fields):
             return refused(modules, grpc.StatusCode.INVALID_ARGUMENT, lambda: service.usage("SetPrices", **fields))
         assert wrong(currency="usd") == "currency" and wrong(currency="US") == "currency" and wrong(currency="EUR", prices=prices[:1] * 2) == "prices"
         assert wrong(currency="EUR", prices=[{**prices[0], "input_per_million": -1}]) == "prices"
+        assert wrong(currency="EUR", prices=[{**prices[0], "output_per_million": 1000.001}]) == "prices"  # more than limits can count (store/limits.h)
         assert wrong(currency="EUR", prices=[{**prices[0], "model": f"m{n}"} for n in range(257)]) == "prices"
         assert len(service.usage("SetPrices", currency="EUR", prices=[{**prices[0], "model": f"m{n}"} for n in range(256)]).prices) == 256
         assert len(service.usage("GetPrices").prices) == 256

@@ -43,12 +43,15 @@ static bool answers(const struct redis_server *server) {
 static void run_server(const struct redis_server *server) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     const char *socket_path = server->address + strlen("unix:");
-    char cluster_port[16];
+    char cluster_port[16], port[16];
     snprintf(cluster_port, sizeof cluster_port, "%d", server->cluster_port);
+    snprintf(port, sizeof port, "%d", server->port);
     bool in_cluster = server->cluster_port != 0, with_password = server->password[0] != 0;
     const char *arguments[] = {"redis-server",
                                "--port",
-                               "0",
+                               port,
+                               "--bind",
+                               "127.0.0.1",
                                "--unixsocket",
                                socket_path,
                                "--dir",
@@ -65,10 +68,14 @@ static void run_server(const struct redis_server *server) {
                                "server.log",
                                "--requirepass",
                                with_password ? server->password : "",
+                               "--masterauth",
+                               with_password ? server->password : "",
                                in_cluster ? "--cluster-enabled" : NULL,
                                "yes",
                                "--cluster-port",
                                cluster_port,
+                               "--cluster-node-timeout",
+                               "1500",
                                NULL};
     execvp("redis-server", (char *const *)arguments);
     fprintf(stderr, "redis_server: cannot run redis-server (Debian package redis-server): %s\n", strerror(errno));

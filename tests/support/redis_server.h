@@ -15,13 +15,14 @@ struct redis_server {
     char address[96];  /* "unix:/tmp/.../redis.sock" */
     char password[32]; /* empty: none */
     bool written_only; /* appendfsync no: written before each answer, flushed when the kernel likes */
-    int cluster_port;  /* not 0: a cluster of one node, its bus there, all slots its own */
+    int cluster_port;  /* not 0: one of a cluster (redis_cluster_server.h), its bus there */
+    int port;          /* 0: none beside the socket */
     pid_t pid;         /* 0: not running */
 };
 
 /** Start and wait until it accepts. Fails the test if redis-server is not installed. `password` may be NULL. */
 void redis_server_create(struct redis_server *server, const char *password);
-/** The same for `server` with `written_only` or `cluster_port` set and all else 0. */
+/** The same for `server` with `written_only`, or with `cluster_port` and `port`, set and all else 0. */
 void redis_server_create_as(struct redis_server *server);
 void redis_server_destroy(struct redis_server *server);
 /** As a crash would: SIGKILL, and wait. */

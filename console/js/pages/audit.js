@@ -1,30 +1,46 @@
 // Copyright Bora contributors
 // SPDX-License-Identifier: Apache-2.0
-import { get } from "../api.js";
+import { get, nextThat } from "../api.js";
 import { h, replace } from "../dom.js";
-import { timeAt } from "../format.js";
+import { isolated, timeAt, toDate } from "../format.js";
 import { place, session } from "../session.js";
-import { button, emptyState, load, pageHead, picker, problemBox, table } from "../widgets.js";
+import { button, emptyState, load, pagedTable, pageHead, picker } from "../widgets.js";
 
 const PAGE = 50;
+const SEARCHED = 1000; // entries that are looked through at a time where only some of them are shown
 const SHOWN_NAMES = 2;
 const KINDS = [["", "Everything"], ["key", "Keys"], ["workspace", "Workspaces"], ["organization", "Organisations"], ["limits", "Limits"], ["price", "Prices"]];
 
-const text = (value) => (value === undefined ? "nothing" : JSON.stringify(value));
+/** A value in words: ends of keys are kept in seconds. */
+function text(value, name) {
+  if (value === undefined || value === null) return "nothing";
+  if (name === "expires_at" && typeof value === "number") return toDate(value).toISOString();
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
+
+const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
+
+/** [name, before, after] of what differs: of limits, each that does, and not all of them twice. */
+function differences(name, { before, after }) {
+  if (!isObject(before ?? {}) || !isObject(after ?? {})) return [[name, text(before, name), text(after, name)]];
+  const names = [...new Set([...Object.keys(before ?? {}), ...Object.keys(after ?? {})])];
+  const found = names.filter((one) => JSON.stringify(before?.[one]) !== JSON.stringify(after?.[one]));
+  return found.flatMap((one) => differences(`${name}: ${one}`, { before: before?.[one], after: after?.[one] }));
+}
 
 function summary(names) {
   if (names.length === 0) return "Where from";
   return names.length <= SHOWN_NAMES ? names.join(", ") : `${names.slice(0, SHOWN_NAMES).join(", ")} and ${names.length - SHOWN_NAMES} more`;
 }
 
-/** {"limits": {"before": …, "after": …}} as lines; other details as JSON. */
+/** {"limits": {"before": …, "after": …}} as a line for each difference; other details as they are. */
 function detail(entry) {
   const pairs = Object.entries(entry.detail ?? {});
   const more = [entry.request_id && `request ${entry.request_id}`, entry.address && `from ${entry.address}`].filter(Boolean).join(", ");
   return h("details", { class: "audit-detail" }, h("summary", {}, summary(pairs.map(([name]) => name))),
-    pairs.map(([name, value]) => (value !== null && typeof value === "object" && ("before" in value || "after" in value)
-      ? h("dl", { class: "change" }, h("dt", {}, name), h("dd", {}, h("del", {}, text(value.before)), " ", h("ins", {}, text(value.after))))
-      : h("dl", { class: "change" }, h("dt", {}, name), h("dd", {}, h("code", {}, text(value)))))),
+    pairs.map(([name, value]) => (isObject(value) && ("before" in value || "after" in value)
+      ? differences(name, value).map(([what, before, after]) => h("dl", { class: "change" }, h("dt", {}, what), h("dd", {}, h("del", {}, before), " ", h("ins", {}, after))))
+      : h("dl", { class: "change" }, h("dt", {}, name), h("dd", {}, h("code", {}, text(value, name)))))),
     more && h("p", { class: "small quiet" }, more));
 }
 
@@ -44,34 +60,20 @@ const COLUMNS = [
 export function render({ root, signal }) {
   const holder = h("div", { class: "card flush" });
   let kind = "";
-  const shown = (entries) => entries.filter((entry) => kind === "" || entry.action.startsWith(`${kind}.`));
-  const show = () => void load(holder, signal, () => get("/v1/admin/audit", { ...place(), limit: PAGE }, { signal }), (page) => {
-    if (page.entries.length === 0) return emptyState("Nothing was changed yet.", "Every administrative act leaves an entry here.");
-    const { element, add } = table({ caption: "Audit trail, newest first", columns: COLUMNS, rows: shown(page.entries) });
-    const problems = h("div");
-    const none = h("p", { class: "quiet padded" }, "None of that kind among the newest.");
-    const showRows = (any) => { none.hidden = any; element.hidden = !any; };
-    showRows(shown(page.entries).length > 0);
-    let last = page.entries.at(-1).id;
-    const more = button("Load more", async () => {
-      more.disabled = true;
-      problems.replaceChildren();
-      try {
-        const next = await get("/v1/admin/audit", { ...place(), limit: PAGE, before: last }, { signal });
-        add(shown(next.entries));
-        if (shown(next.entries).length > 0) showRows(true);
-        last = next.entries.at(-1)?.id ?? last;
-        more.hidden = !next.has_more;
-      } catch (error) {
-        if (error.name !== "AbortError") replace(problems, problemBox(error));
-      }
-      more.disabled = false;
+  const show = () => {
+    const prefix = kind === "" ? "" : `${kind}.`;
+    const fits = (entry) => entry.action.startsWith(prefix);
+    const page = async (before) => {
+      const { entries, has_more } = await get("/v1/admin/audit", { ...place(), limit: prefix === "" ? PAGE : SEARCHED, before }, { signal });
+      return { items: entries, has_more, last: entries.at(-1)?.id };
+    };
+    void load(holder, signal, () => nextThat(fits, page, null, PAGE), (first) => {
+      if (first.items.length === 0) return kind === "" ? emptyState("Nothing was changed yet.", "Every administrative act leaves an entry here.") : emptyState("None of that kind.", "All entries of the audit trail were looked through.");
+      return pagedTable({ caption: "Audit trail, newest first", columns: COLUMNS, first, next: (last) => nextThat(fits, page, last, PAGE) });
     });
-    more.hidden = !page.has_more;
-    return [none, element, problems, h("div", { class: "table-foot" }, more)];
-  });
+  };
   replace(root,
-    pageHead("Audit", `Every administrative act${session.organization ? ` in ${session.organization.name}` : ""}, who did it and from where. Never a secret.`),
+    pageHead("Audit", `Every administrative act${session.organization ? ` in ${isolated(session.organization.name)}` : ""}, who did it and from where. Never a secret.`),
     h("div", { class: "toolbar" }, picker({ label: "Show", options: KINDS, value: kind, onchange: (value) => { kind = value; show(); } }), button("Refresh", show)),
     holder);
   show();

@@ -7,7 +7,7 @@ import { h } from "../dom.js";
 import { badge, button, card, cardWith, emptyState, facts, live, load, pageHead, statusBadge } from "../widgets.js";
 import { copyButton, toast } from "../dialog.js";
 import { DAY_MS, dayStart, endOf, isoDay, timeAgo, timeAt } from "../format.js";
-import { place } from "../session.js";
+import { learnCurrency, place } from "../session.js";
 import { changeKey, disableKey, enableKey, revokeKey, rotateKey } from "./key_form.js";
 import { levelCards } from "./limit_levels.js";
 import { usageFigures, usageOverTime } from "./usage_parts.js";
@@ -25,9 +25,9 @@ function actions(info, refresh) {
     }
   };
   return [
-    button("Change", act(changeKey)),
-    button("Rotate", act(rotateKey)),
-    info.disabled ? button("Enable", act(enableKey)) : button("Disable", act(disableKey)),
+    button("Change", act(changeKey), { focus: "change" }),
+    button("Rotate", act(rotateKey), { focus: "rotate" }),
+    info.disabled ? button("Enable", act(enableKey), { focus: "toggle" }) : button("Disable", act(disableKey), { focus: "toggle" }),
     button("Revoke", act(revokeKey), { kind: "danger-quiet" }),
   ];
 }
@@ -53,7 +53,7 @@ function about(info) {
 }
 
 function limitsCard(info, signal) {
-  const levels = live({ everyMs: REFRESH_MS, signal, fetcher: () => get("/v1/admin/rate-limit", { key_id: info.key_id }, { signal }), show: (answer) => levelCards(answer.levels) });
+  const levels = live({ everyMs: REFRESH_MS, signal, fetcher: async () => (await Promise.all([get("/v1/admin/rate-limit", { key_id: info.key_id }, { signal }), learnCurrency()]))[0], show: (answer) => levelCards(answer.levels) });
   return card("Limits now", h("p", { class: "hint" }, "All of these count. Refreshed every few seconds."), levels.element);
 }
 
@@ -66,15 +66,23 @@ function usageCard(info, signal) {
   return cardWith("Last 30 days", h("a", { href: `#/usage?key=${encodeURIComponent(info.key_id)}` }, "More"), holder);
 }
 
+/** null where there is no such key: that is a page of its own, and trying again would not help. */
+const fetchKey = (id, signal) => get(`/v1/admin/api-keys/${encodeURIComponent(id)}`, {}, { signal }).catch((error) => {
+  if (error.status !== 404) throw error;
+  return null;
+});
+
+const noSuchKey = () => [pageHead("There is no such key"), emptyState("No key of yours has this id.", "It may be one of another organisation.", h("a", { class: "button primary", href: "#/keys" }, "All keys"))];
+
 export function render({ root, signal, argument }) {
   const refresh = () => {
     if (signal.aborted) return;
-    void load(root, signal, () => get(`/v1/admin/api-keys/${encodeURIComponent(argument)}`, {}, { signal }), (info) => [
+    void load(root, signal, () => fetchKey(argument, signal), (info) => (info === null ? noSuchKey() : [
       h("p", { class: "crumbs" }, h("a", { href: "#/keys" }, "Keys"), " / ", info.name || info.prefix),
       pageHead(info.name || "(no name)", null, ...actions(info, refresh)),
       h("div", { class: "columns" }, about(info), limitsCard(info, signal)),
       usageCard(info, signal),
-    ]).then(() => { if (!root.contains(document.activeElement)) root.querySelector("h1")?.focus({ preventScroll: true }); });
+    ])).then(() => { if (!root.contains(document.activeElement)) root.querySelector("h1")?.focus({ preventScroll: true }); });
   };
   refresh();
 }

@@ -6,7 +6,7 @@ import { patch, post, remove } from "../api.js";
 import { confirmDialog, copyButton, formDialog, openDialog, toast } from "../dialog.js";
 import { freshId, h } from "../dom.js";
 import { checkboxes, details, field, LIMITS_HINT, limitsFields, limitsSet, modelLimitsFields, select, textInput } from "../form.js";
-import { isoDay, timeAt, toDate } from "../format.js";
+import { isoDay, isolated, timeAt, toDate } from "../format.js";
 import { byModel, fetchLive } from "./live_models.js";
 import { handOver } from "./playground_key.js";
 import { button, notice } from "../widgets.js";
@@ -90,11 +90,11 @@ async function showSecret(made, title) {
   await closed;
 }
 
-/** Resolves with the new key's record. */
-export async function createKey(workspaces) {
+/** Resolves with the new key's record. `chosen`: id of the workspace that is looked at, or "". */
+export async function createKey(workspaces, chosen = "") {
   const names = await modelNames();
   const name = field("Name", textInput({ maxlength: "255", placeholder: "what it is for" }), { hint: "Shown in lists, usage and the audit trail." });
-  const workspace = field("Workspace", select(workspaces.map((one) => [one.id, one.name]), workspaces[0]?.id));
+  const workspace = field("Workspace", select(workspaces.map((one) => [one.id, one.name]), chosen || workspaces[0]?.id));
   const role = field("Role", select(ROLES, "service"));
   const expiry = expiryFields(null);
   const scopes = scopeFields(null, names);
@@ -123,7 +123,7 @@ export async function createKey(workspaces) {
     },
   });
   if (made === undefined) return undefined;
-  await showSecret(made, `Key “${made.info.name || made.info.prefix}” is made`);
+  await showSecret(made, `Key “${isolated(made.info.name || made.info.prefix)}” is made`);
   return made.info;
 }
 
@@ -137,7 +137,7 @@ export async function changeKey(info) {
   const limits = limitsFields(info.limits, "workspace's");
   const modelLimits = modelLimitsFields(info.model_limits, names);
   return formDialog({
-    title: `Change “${info.name || info.prefix}”`,
+    title: `Change “${isolated(info.name || info.prefix)}”`,
     wide: true,
     submitLabel: "Save",
     content: h("div", { class: "stack" },
@@ -162,7 +162,7 @@ export async function changeKey(info) {
 
 export function disableKey(info) {
   return confirmDialog({
-    title: `Disable “${info.name || info.prefix}”?`,
+    title: `Disable “${isolated(info.name || info.prefix)}”?`,
     sentences: ["Requests with this key are refused everywhere at once, and answers that are under way end. It can be enabled again."],
     submitLabel: "Disable",
     submit: () => patch(`/v1/admin/api-keys/${encodeURIComponent(info.key_id)}`, { disabled: true }),
@@ -179,7 +179,7 @@ export async function rotateKey(info) {
   const older = info.previous_expires_at && toDate(info.previous_expires_at) > new Date();
   const overlap = field("The secret that is in use now goes on for", select([["0", "No time: it ends at once"], ["3600", "An hour"], ["86400", "A day"], ["604800", "A week"], ["2592000", "30 days"]], "86400"), { hint: "Long enough for every program to get the new one." });
   const made = await formDialog({
-    title: `Rotate “${info.name || info.prefix}”`,
+    title: `Rotate “${isolated(info.name || info.prefix)}”`,
     submitLabel: "Rotate",
     content: h("div", { class: "stack" }, h("p", {}, "A new secret is made under the same id, with the same limits and scopes."), older && notice("warn", h("p", {}, "The secret before the one in use, which was to go on until ", timeAt(info.previous_expires_at), ", is refused at once: one old secret goes on at a time.")), overlap.element),
     submit: () => post(`/v1/admin/api-keys/${encodeURIComponent(info.key_id)}/rotate`, { overlap_seconds: Number(overlap.input.value) }),
@@ -191,12 +191,12 @@ export async function rotateKey(info) {
 
 export function revokeKey(info) {
   return confirmDialog({
-    title: `Revoke “${info.name || info.prefix}”?`,
+    title: `Revoke “${isolated(info.name || info.prefix)}”?`,
     sentences: ["Requests with this key are refused everywhere at once, and answers that are under way end.", "This cannot be taken back. To stop it for a while, disable it."],
     submitLabel: "Revoke",
     submit: async () => {
       await remove(`/v1/admin/api-keys/${encodeURIComponent(info.key_id)}`);
-      toast(`“${info.name || info.prefix}” is revoked.`);
+      toast(`“${isolated(info.name || info.prefix)}” is revoked.`);
     },
   });
 }

@@ -1,15 +1,16 @@
 // Copyright Bora contributors
 // SPDX-License-Identifier: Apache-2.0
-import { all, get } from "../api.js";
-import { debounce, h, replace } from "../dom.js";
+import { all, get, nextThat } from "../api.js";
+import { debounce, h, redraw, replace } from "../dom.js";
 import { field, limitsSummary, textInput } from "../form.js";
-import { endOf, timeAgo } from "../format.js";
+import { endOf, isolated, timeAgo } from "../format.js";
 import { icon } from "../icons.js";
-import { place, session } from "../session.js";
-import { badge, button, emptyState, load, pageHead, picker, problemBox, statusBadge, table } from "../widgets.js";
+import { learnCurrency, place, session } from "../session.js";
+import { badge, button, emptyState, load, pagedTable, pageHead, picker, statusBadge } from "../widgets.js";
 import { createKey } from "./key_form.js";
 
 const PAGE = 50;
+const SEARCHED = 500; // keys that are looked through at a time where only some of them are shown
 const COLUMNS = [
   { name: "Name", head: true, cell: (key) => h("a", { href: `#/keys/${encodeURIComponent(key.key_id)}` }, key.name || "(no name)") },
   { name: "Key", wideOnly: true, cell: (key) => h("code", { class: "key-text" }, key.hidden_key) },
@@ -21,32 +22,23 @@ const COLUMNS = [
   { name: "Last used", cell: (key) => timeAgo(key.last_used) },
 ];
 
-function list(filter, signal, create) {
+/** `made`: a key that was made a moment ago; it stands first, and not behind all that are older. */
+function list(filter, signal, create, made) {
   const holder = h("div", { class: "card flush" });
-  const query = (after) => ({ ...place(), limit: PAGE, name: filter.name, workspace_id: filter.workspace, after });
-  void load(holder, signal, () => get("/v1/admin/api-keys", query(null), { signal }), (page) => {
-    const shown = (keys) => keys.filter((key) => filter.status === "" || key.status === filter.status);
-    const { element, add } = table({ caption: "API keys", columns: COLUMNS, rows: shown(page.keys) });
+  const query = (after) => ({ ...place(), limit: filter.status === "" ? PAGE : SEARCHED, name: filter.name, workspace_id: filter.workspace, after });
+  const isMade = (key) => key.key_id === made?.key_id;
+  const fits = (key) => !isMade(key) && ( filter.status === "" || key.status === filter.status);
+  const page = async (after) => {
+    const { keys, has_more } = await get("/v1/admin/api-keys", query(after), { signal });
+    return { items: keys, has_more, last: keys.at(-1)?.key_id };
+  };
+  const fetcher = async () => (await Promise.all([nextThat(fits, page, null, PAGE), learnCurrency()]))[0];
+  void load(holder, signal, fetcher, (first) => {
+    if (made !== null) first.items.unshift(made);
     const searched = filter.name !== "" || filter.workspace !== "" || filter.status !== "";
-    let last = page.keys.at(-1)?.key_id;
-    const problems = h("div");
-    const more = button("Load more", async () => {
-      more.disabled = true;
-      problems.replaceChildren();
-      try {
-        const next = await get("/v1/admin/api-keys", query(last), { signal });
-        add(shown(next.keys));
-        last = next.keys.at(-1)?.key_id ?? last;
-        more.hidden = !next.has_more;
-      } catch (error) {
-        if (error.name !== "AbortError") replace(problems, problemBox(error));
-      }
-      more.disabled = false;
-    });
-    more.hidden = !page.has_more;
-    if (page.keys.length === 0 && !searched) return emptyState("No keys yet.", "A key is what a program shows to be let in.", create());
-    if (shown(page.keys).length === 0 && !page.has_more) return emptyState("No key fits.", "Look for another part of the name, or the key's last four characters.");
-    return [element, problems, h("div", { class: "table-foot" }, more)];
+    if (first.items.length === 0 && !searched) return emptyState("No keys yet.", "A key is what a program shows to be let in.", create());
+    if (first.items.length === 0) return emptyState("No key fits.", "Look for another part of the name, or the key's last four characters.");
+    return pagedTable({ caption: "API keys", columns: COLUMNS, first, next: (last) => nextThat(fits, page, last, PAGE) });
   });
   return holder;
 }
@@ -56,9 +48,10 @@ export function render({ root, signal, query }) {
   let workspaces = [];
   const holder = h("div");
   const tools = h("div", { class: "toolbar" });
-  const show = () => replace(holder, list(filter, signal, createButton));
+  const show = (made = null) => replace(holder, list(filter, signal, createButton, made));
   const create = async () => {
-    if (await createKey(workspaces) !== undefined && !signal.aborted) show();
+    const made = await createKey(await comingWorkspaces, filter.workspace);
+    if (made !== undefined && !signal.aborted) show(made);
   };
   const createButton = () => button("New key", create, { kind: "primary", iconName: "plus" });
   const search = field("Search", textInput({ type: "search", value: filter.name, placeholder: "name or last four characters" }));
@@ -66,15 +59,16 @@ export function render({ root, signal, query }) {
     filter.name = search.input.value.trim();
     if (!signal.aborted) show();
   }));
-  replace(root, pageHead("Keys", `Who may ask, for what, and how much${session.organization ? `, in ${session.organization.name}` : ""}.`, createButton()), tools, holder);
-  const drawTools = () => replace(tools,
+  replace(root, pageHead("Keys", `Who may ask, for what, and how much${session.organization ? `, in ${isolated(session.organization.name)}` : ""}.`, createButton()), tools, holder);
+  const drawTools = () => redraw(tools,
     h("div", { class: "search" }, icon("search"), search.element),
     picker({ label: "Workspace", options: [["", "All"], ...workspaces.map((one) => [one.id, one.name])], value: filter.workspace, onchange: (id) => { filter.workspace = id; show(); } }),
     picker({ label: "Status", options: [["", "Any"], ["active", "Active"], ["disabled", "Disabled"], ["expired", "Expired"], ["revoked", "Revoked"]], value: filter.status, onchange: (status) => { filter.status = status; show(); } }));
   drawTools();
   show();
-  all("/v1/admin/workspaces", "workspaces", place(), { signal }).then((found) => {
+  const comingWorkspaces = all("/v1/admin/workspaces", "workspaces", place(), { signal }).then((found) => {
     workspaces = found;
     if (!search.element.contains(document.activeElement)) drawTools();
-  }).catch(() => {}); // the list of keys says what is wrong
+    return found;
+  }).catch(() => []); // the list of keys says what is wrong
 }

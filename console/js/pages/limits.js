@@ -6,8 +6,8 @@ import { all, get, patch, post } from "../api.js";
 import { formDialog, toast } from "../dialog.js";
 import { h, redraw, replace } from "../dom.js";
 import { details, field, LIMITS_HINT, limitsFields, modelLimitsFields, textInput } from "../form.js";
-import { money, moneyHeadline, parseAmount, percent, share } from "../format.js";
-import { isAdmin, isOperator, place, session } from "../session.js";
+import { isolated, money, moneyHeadline, parseAmount, percent, share } from "../format.js";
+import { isAdmin, isOperator, learnCurrency, place, session } from "../session.js";
 import { button, cardWith, emptyState, live, load, meter, pageHead, picker } from "../widgets.js";
 import { modelNames } from "./key_form.js";
 import { levelCards } from "./limit_levels.js";
@@ -24,7 +24,7 @@ export async function changeLimits(scope, id, name) {
   const modelLimits = modelLimitsFields(record.model_limits, names);
   const defaults = scope === "workspace" ? limitsFields(record.key_limits) : null;
   return formDialog({
-    title: `Limits of ${name}`,
+    title: `Limits of ${isolated(name)}`,
     wide: true,
     submitLabel: "Save",
     content: h("div", { class: "stack" },
@@ -49,7 +49,7 @@ export async function changeLimits(scope, id, name) {
 async function changeSpend(spend, where, name) {
   const limit = field(`Spend limit for a month, ${spend.currency || "in units of the currency"}`, textInput({ inputmode: "decimal", value: spend.spend_per_month ?? "", placeholder: "none" }), { hint: "What is under way counts at its worst case, so it is never exceeded. Empty: no limit." });
   return formDialog({
-    title: `Spend limit of ${name}`,
+    title: `Spend limit of ${isolated(name)}`,
     submitLabel: "Save",
     content: limit.element,
     submit: async () => {
@@ -75,12 +75,12 @@ function spendCard(where, name, signal) {
     ];
   });
   show();
-  return cardWith(`Spend of ${name} this month`, aside, holder);
+  return cardWith(`Spend of ${isolated(name)} this month`, aside, holder);
 }
 
 /** Levels, refreshed while they are looked at. `own`: {scope, id, name} whose limits can be changed here, or null. */
 function levelsCard(query, own, signal) {
-  const levels = live({ everyMs: REFRESH_MS, signal, fetcher: () => get("/v1/admin/rate-limit", query, { signal }), show: (answer) => levelCards(answer.levels) });
+  const levels = live({ everyMs: REFRESH_MS, signal, fetcher: async () => (await Promise.all([get("/v1/admin/rate-limit", query, { signal }), learnCurrency()]))[0], show: (answer) => levelCards(answer.levels) });
   const change = own !== null && button("Change limits", async () => {
     try {
       if (await changeLimits(own.scope, own.id, own.name) !== undefined) await levels.look();
@@ -121,7 +121,7 @@ export function render({ root, signal, query }) {
     replace(holder, levelsCard(levels, own, both), spendCard(where, workspace?.name ?? organizationName, both));
   };
   const loadKeys = async () => {
-    keys = chosen.workspace === "" ? [] : (await get("/v1/admin/api-keys", { ...place(), workspace_id: chosen.workspace, limit: 200 }, { signal })).keys.filter((key) => key.status !== "revoked");
+    keys = chosen.workspace === "" ? [] : (await all("/v1/admin/api-keys", "keys", { ...place(), workspace_id: chosen.workspace }, { signal })).filter((key) => key.status !== "revoked");
   };
   const draw = () => redraw(tools,
     picker({ label: "Workspace", options: [["", "All of them together"], ...workspaces.map((one) => [one.id, one.name])], value: chosen.workspace, onchange: async (id) => {
@@ -134,7 +134,7 @@ export function render({ root, signal, query }) {
       chosen.key = id;
       show();
     } }));
-  replace(root, pageHead("Limits", `What is limited in ${organizationName}, and how much of it is taken.`), tools, holder);
+  replace(root, pageHead("Limits", `What is limited in ${isolated(organizationName)}, and how much of it is taken.`), tools, holder);
   const start = async () => {
     workspaces = await all("/v1/admin/workspaces", "workspaces", place(), { signal });
     await loadKeys();

@@ -5,7 +5,7 @@ import { formDialog, toast } from "../dialog.js";
 import { h, replace, svg } from "../dom.js";
 import { field, textInput } from "../form.js";
 import { ago, compact, integer, money, parseAmount, percent, plural, share, toDate } from "../format.js";
-import { isAdmin, isOperator } from "../session.js";
+import { isAdmin, isOperator, session } from "../session.js";
 import { badge, button, cardWith, emptyState, live, load, meter, pageHead, simpleTable } from "../widgets.js";
 import { byModel, fetchLive, sumOf } from "./live_models.js";
 
@@ -103,7 +103,7 @@ async function changePrices(prices) {
       for (const one of fields) {
         const text = one.input.value.trim();
         const value = one.name === "model" ? text : parseAmount(text);
-        if (one.name === "model" ? value === "" : Number.isNaN(value)) return one.fail(one.name === "model" ? "Which model?" : "An amount such as 0.25.");
+        if (one.name === "model" ? value === "" : Number.isNaN(value)) return one.fail(one.name === "model" ? "Which model?" : "An amount such as 0.25, with a point.");
         if (value !== null) price[one.name] = value;
       }
       result.push(price);
@@ -115,6 +115,7 @@ async function changePrices(prices) {
       const list = read();
       if (list === false) return false;
       const changed = await put("/v1/admin/prices", { currency: currency.input.value.trim().toUpperCase(), prices: list });
+      session.currency = changed.currency;
       toast("Prices saved.");
       return changed;
     } });

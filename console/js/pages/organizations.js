@@ -6,7 +6,7 @@ import { post } from "../api.js";
 import { formDialog, toast } from "../dialog.js";
 import { h, replace } from "../dom.js";
 import { details, field, LIMITS_HINT, limitsFields, limitsSummary, textInput } from "../form.js";
-import { dateOf } from "../format.js";
+import { dateOf, isolated } from "../format.js";
 import { chooseOrganization, refreshOrganizations, session } from "../session.js";
 import { badge, button, emptyState, load, pageHead, simpleTable } from "../widgets.js";
 import { changeLimits } from "./limits.js";
@@ -25,7 +25,7 @@ async function createOrganization() {
       const body = { name: name.input.value.trim(), limits: limits.read() };
       if (body.limits === false) return false;
       const made = await post("/v1/admin/organizations", body);
-      toast(`Organisation “${made.name}” is made.`);
+      toast(`Organisation “${isolated(made.name)}” is made.`);
       return made;
     },
   });
@@ -43,10 +43,10 @@ export function render({ root, signal }) {
   const rowActions = (one) => {
     const path = `/v1/admin/organizations/${encodeURIComponent(one.id)}`;
     return h("div", { class: "row-actions" },
-      one.id !== session.organization?.id && button("Switch to it", () => switchTo(one), { kind: "small", of: one.name }),
-      button("Limits", acting(() => changeLimits("organization", one.id, one.name), show), { kind: "small", of: one.name }),
-      button("Rename", acting(() => rename(path, one, "organisation"), show), { kind: "small", of: one.name }),
-      button(one.disabled ? "Enable" : "Disable", acting(() => toggle(path, one, "organisation"), show), { kind: one.disabled ? "small" : "small danger-quiet", of: one.name }));
+      one.id !== session.organization?.id && button("Switch to it", () => switchTo(one), { kind: "small", of: one.name, focus: `switch-${one.id}` }),
+      button("Limits", acting(() => changeLimits("organization", one.id, one.name), show), { kind: "small", of: one.name, focus: `limits-${one.id}` }),
+      button("Rename", acting(() => rename(path, one, "organisation"), show), { kind: "small", of: one.name, focus: `rename-${one.id}` }),
+      button(one.disabled ? "Enable" : "Disable", acting(() => toggle(path, one, "organisation"), show), { kind: one.disabled ? "small" : "small danger-quiet", of: one.name, focus: `toggle-${one.id}` }));
   };
   function show() {
     if (signal.aborted) return;

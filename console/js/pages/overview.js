@@ -5,7 +5,7 @@
 import { get } from "../api.js";
 import { h, replace } from "../dom.js";
 import { compact, DAY_MS, dayStart, integer, isoDay, money, moneyHeadline, percent, share } from "../format.js";
-import { isAdmin, place, session, usagePath } from "../session.js";
+import { isAdmin, place, usagePath, whose } from "../session.js";
 import { cardWith, card, emptyState, figure, figures, live, load, meter, pageHead } from "../widgets.js";
 import { liveModels } from "./live_models.js";
 import { usageOverTime, usageTable } from "./usage_parts.js";
@@ -33,7 +33,7 @@ function todayCard(signal) {
     return [
       figures(Object.entries(FIGURES).map(([name, label]) => figure(label, text(name, now[name]), ["yesterday ", name !== "cost" && before[name] >= 1e5 ? compact(before[name]) : text(name, before[name])]))),
       todays.rows.length === 0
-        ? emptyState("Nothing was asked today.", "Make a key and let a program use it, or try a model yourself.", h("a", { class: "button primary", href: "#/playground" }, "Open the playground"), isAdmin() && h("a", { class: "button", href: "#/keys" }, "Keys"))
+        ? emptyState("Nothing was asked today.", isAdmin() ? "Make a key and let a program use it, or try a model yourself." : "Let a program use your key, or try a model yourself.", h("a", { class: "button primary", href: "#/playground" }, "Open the playground"), isAdmin() && h("a", { class: "button", href: "#/keys" }, "Keys"))
         : [usageOverTime(todays, { measure: "tokens", group: "model", signal }), usageTable(todays, "model")],
     ];
   });
@@ -59,9 +59,8 @@ function liveCard(signal) {
 }
 
 export function render({ root, signal }) {
-  const name = session.organization?.name ?? session.me.organization?.name;
   replace(root,
-    pageHead("Overview", name ? `What happens in ${name}.` : "What happens here."),
+    pageHead("Overview", `What happens ${whose()}.`),
     h("div", { class: "columns wide-left" },
       todayCard(signal),
       h("div", { class: "stack" }, isAdmin() && spendCard(signal), liveCard(signal),

@@ -26,8 +26,11 @@ const NUMBERS = [
 const SIMPLE = 2; // of NUMBERS, shown at once
 const FORMATS = [["text", "Text"], ["json_object", "Any JSON object"], ["json_schema", "JSON that fits a schema"], ["regex", "A regular expression"], ["choice", "One of some texts"], ["grammar", "A grammar (GBNF)"]];
 
-/** What was typed, kept while the console is open. */
-const kept = { model: null, system: "", numbers: { max_tokens: "512" }, stop: "", format: "text", formatText: {}, tools: "", toolChoice: "auto" };
+const nothingTyped = () => ({ model: null, system: "", numbers: { max_tokens: "512" }, stop: "", format: "text", formatText: {}, tools: "", toolChoice: "auto" });
+
+/** What was typed, kept until somebody signs out: the next one who sits here does not read it. */
+let kept = nothingTyped();
+window.addEventListener("bora-signed-out", () => { kept = nothingTyped(); });
 
 function parseSigned(text) {
   const clean = text.trim();
@@ -118,7 +121,7 @@ function numberFields() {
       const result = {};
       for (const one of fields) {
         const value = one.number.read(one.input.value);
-        if (Number.isNaN(value)) return one.fail("A number, or nothing for the model's own.");
+        if (Number.isNaN(value)) return one.fail("A number such as 7 or 0.7, with a point, or nothing for the model's own.");
         if (value !== null) result[one.number.name] = value;
       }
       return result;

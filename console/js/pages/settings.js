@@ -32,7 +32,7 @@ export function render({ root }) {
         ["Role", me.role],
         me.organization?.name && ["Organisation", me.organization.name],
         me.workspace?.name && ["Workspace", me.workspace.name],
-        me.id && ["User", me.id],
+        me.user_id && ["User", me.user_id],
         ["Endpoints", words(me.scopes?.endpoints, "all that the role may")],
         ["Models", words(me.scopes?.models, "all")]),
       h("p", { class: "hint" }, "The key is in this tab's memory, and in its session storage if you wanted that. Signing out forgets it in both."),

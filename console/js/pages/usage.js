@@ -5,7 +5,7 @@ import { h, replace } from "../dom.js";
 import { toast } from "../dialog.js";
 import { field } from "../form.js";
 import { DAY_MS, dayStart, isoDay } from "../format.js";
-import { isAdmin, place, session, usagePath } from "../session.js";
+import { isAdmin, place, usagePath, whose } from "../session.js";
 import { button, card, cardWith, emptyState, load, notice, pageHead, picker, segments } from "../widgets.js";
 import { MEASURES, usageFigures, usageOverTime, usageTable } from "./usage_parts.js";
 
@@ -97,7 +97,7 @@ export function render({ root, signal, query }) {
   };
   const interval = picker({ label: "By", options: [["hour", "Hour"], ["day", "Day"]], value: choice.interval, onchange: change("interval") });
   replace(root,
-    pageHead("Usage", `What was asked${session.organization ? ` in ${session.organization.name}` : ""}, and what it costs. Days and hours are UTC.`),
+    pageHead("Usage", `What was asked ${whose()}, and what it costs. Days and hours are UTC.`),
     choice.key && notice("", h("p", {}, "One key only. ", h("a", { href: "#/usage" }, "Show all keys"))),
     choice.model && notice("", h("p", {}, "One model only: ", h("code", {}, choice.model), ". ", h("a", { href: "#/usage" }, "Show all models"))),
     h("div", { class: "toolbar" },

@@ -85,6 +85,7 @@ export function usageOverTime(usage, { measure, group, signal }) {
     series,
     format,
     axisFormat: measure === "cost" ? format : compact,
+    whole: measure !== "cost",
     signal,
   });
 }

@@ -4,7 +4,7 @@ import { all, patch, post, remove } from "../api.js";
 import { confirmDialog, formDialog, toast } from "../dialog.js";
 import { h, replace } from "../dom.js";
 import { details, field, LIMITS_HINT, limitsFields, limitsSummary, textInput } from "../form.js";
-import { dateOf } from "../format.js";
+import { dateOf, isolated } from "../format.js";
 import { place, session } from "../session.js";
 import { badge, button, emptyState, load, pageHead, simpleTable } from "../widgets.js";
 import { changeLimits } from "./limits.js";
@@ -29,7 +29,7 @@ async function createWorkspace() {
       body.key_limits = defaults.read();
       if (body.key_limits === false) return false;
       const made = await post("/v1/admin/workspaces", body);
-      toast(`Workspace “${made.name}” is made.`);
+      toast(`Workspace “${isolated(made.name)}” is made.`);
       return made;
     },
   });
@@ -38,7 +38,7 @@ async function createWorkspace() {
 export async function rename(path, record, what) {
   const name = field("Name", textInput({ ...NAME, value: record.name }));
   return formDialog({
-    title: `Rename ${what} “${record.name}”`,
+    title: `Rename ${what} “${isolated(record.name)}”`,
     submitLabel: "Rename",
     content: name.element,
     submit: () => (name.input.value.trim() === "" ? name.fail("A name, please.") : patch(path, { name: name.input.value.trim() })),
@@ -49,10 +49,10 @@ export async function rename(path, record, what) {
 export async function toggle(path, record, what) {
   if (record.disabled) {
     const changed = await patch(path, { disabled: false });
-    toast(`“${record.name}” is enabled.`);
+    toast(`“${isolated(record.name)}” is enabled.`);
     return changed;
   }
-  return confirmDialog({ title: `Disable “${record.name}”?`, sentences: [`All keys of this ${what} are refused at once, and their answers under way end. It can be enabled again.`], submitLabel: "Disable", submit: () => patch(path, { disabled: true }) });
+  return confirmDialog({ title: `Disable “${isolated(record.name)}”?`, sentences: [`All keys of this ${what} are refused at once, and their answers under way end. It can be enabled again.`], submitLabel: "Disable", submit: () => patch(path, { disabled: true }) });
 }
 
 /** Runs what a button stands for; `refresh` when something changed. */
@@ -70,10 +70,10 @@ export function render({ root, signal }) {
   const rowActions = (one) => {
     const path = `/v1/admin/workspaces/${encodeURIComponent(one.id)}`;
     return h("div", { class: "row-actions" },
-      button("Limits", acting(() => changeLimits("workspace", one.id, one.name), show), { kind: "small", of: one.name }),
-      button("Rename", acting(() => rename(path, one, "workspace"), show), { kind: "small", of: one.name }),
-      button(one.disabled ? "Enable" : "Disable", acting(() => toggle(path, one, "workspace"), show), { kind: "small", of: one.name }),
-      button("Delete", acting(() => confirmDialog({ title: `Delete “${one.name}”?`, sentences: ["Only a workspace whose keys are all revoked can be deleted. Its usage stays in the ledger."], submitLabel: "Delete", submit: () => remove(path) }), show), { kind: "small danger-quiet", of: one.name }));
+      button("Limits", acting(() => changeLimits("workspace", one.id, one.name), show), { kind: "small", of: one.name, focus: `limits-${one.id}` }),
+      button("Rename", acting(() => rename(path, one, "workspace"), show), { kind: "small", of: one.name, focus: `rename-${one.id}` }),
+      button(one.disabled ? "Enable" : "Disable", acting(() => toggle(path, one, "workspace"), show), { kind: "small", of: one.name, focus: `toggle-${one.id}` }),
+      button("Delete", acting(() => confirmDialog({ title: `Delete “${isolated(one.name)}”?`, sentences: ["Only a workspace whose keys are all revoked can be deleted. Its usage stays in the ledger."], submitLabel: "Delete", submit: () => remove(path) }), show), { kind: "small danger-quiet", of: one.name, focus: `delete-${one.id}` }));
   };
   function show() {
     if (signal.aborted) return;
@@ -87,6 +87,6 @@ export function render({ root, signal }) {
         { name: "", plain: true, cell: rowActions },
       ] })));
   }
-  replace(root, pageHead("Workspaces", `Keys that belong together${session.organization ? `, in ${session.organization.name}` : ""}. Turns, accounts and cached prompts are shared inside one and with no other.`, createButton()), holder);
+  replace(root, pageHead("Workspaces", `Keys that belong together${session.organization ? `, in ${isolated(session.organization.name)}` : ""}. Turns, accounts and cached prompts are shared inside one and with no other.`, createButton()), holder);
   show();
 }

@@ -643,6 +643,15 @@ static void test_wrong_calls_exit_with_2(void **state) {
     assert_runs("key|create|--requests-per-minute|99999999999999999999", 2, "is no number");
     assert_runs("keys|lits", 2, "did you mean 'keys list'?");
     assert_runs("kesy", 2, "did you mean 'keys'?");
+    assert_runs("list|keys", 2, "unknown command 'list'; did you mean 'keys list'?");
+    assert_runs("delete|org|acme", 2, "did you mean 'orgs delete'?");
+    assert_runs("keys|view|--help", 0, "Usage: bora keys get");
+    assert_runs("models|describe|--help", 0, "Usage: bora models show");
+    assert_runs("workspace|edit|--help", 0, "Usage: bora workspaces update");
+    assert_runs("key|rm|--help", 0, "Usage: bora keys revoke");
+    assert_runs("prices|rm|--help", 0, "Usage: bora prices remove");
+    assert_runs("orgs|rm|--help", 0, "Usage: bora orgs delete");
+    assert_runs("keys|list|--status|dead", 2, "is not one of active|disabled|expired|revoked");
     assert_runs("models|--jsno", 2, "unknown option --jsno; did you mean --json?");
     assert_runs("key|revoke|" API_KEY, 2, "two underscores: abcdefghijkl\n");
     struct run keys = run("key|--help");

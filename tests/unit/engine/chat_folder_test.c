@@ -6,6 +6,7 @@
 #include "engine/weights/gguf.h"
 #include "tests/support/gguf_builder.h"
 #include "tests/unit/engine/check.h"
+#include "tests/unit/engine/tokenizer_fixture.h"
 
 struct checkpoint {
     struct {
@@ -59,16 +60,7 @@ static int set_up(void **state) {
                                            "[CALL_ID]",
                                            "[THINK]",
                                            "[/THINK]"};
-    struct gguf_builder builder;
-    struct gguf *gguf = NULL;
-    size_t length;
-    gguf_builder_init(&builder);
-    gguf_builder_byte_tokenizer(&builder, controls, sizeof controls / sizeof controls[0]);
-    uint8_t *file = gguf_builder_finish(&builder, &length);
-    check_ok(gguf_open_memory(file, length, "hand.gguf", &gguf, &check_error));
-    check_ok(tokenizer_load_gguf(gguf, &tokenizer, &check_error));
-    gguf_close(gguf);
-    free(file);
+    tokenizer = fixture_byte_tokenizer(controls, sizeof controls / sizeof controls[0]);
     return 0;
 }
 

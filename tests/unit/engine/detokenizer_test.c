@@ -4,9 +4,8 @@
 
 #include "base/random.h"
 #include "base/text.h"
-#include "engine/weights/gguf.h"
-#include "tests/support/gguf_builder.h"
 #include "tests/unit/engine/check.h"
+#include "tests/unit/engine/tokenizer_fixture.h"
 
 enum { SEED = 7, LONG_TOKEN = 256, HALF_TOKEN = 257, IM_END = 260 };
 
@@ -17,15 +16,9 @@ static int set_up(void **state) {
     /* 256: the euro sign at once; 257: its first two bytes. "â" is 0xE2, "Ĥ" 0x82, "¬" 0xAC in disguise. */
     static const char *const merges[] = {"âĤ ¬", "â Ĥ"};
     struct gguf_builder builder;
-    struct gguf *gguf = NULL;
-    size_t length;
     gguf_builder_init(&builder);
     gguf_builder_tokenizer(&builder, merges, 2);
-    uint8_t *file = gguf_builder_finish(&builder, &length);
-    check_ok(gguf_open_memory(file, length, "hand.gguf", &gguf, &check_error));
-    check_ok(tokenizer_load_gguf(gguf, &tokenizer, &check_error));
-    gguf_close(gguf);
-    free(file);
+    tokenizer = fixture_tokenizer(&builder);
     return 0;
 }
 

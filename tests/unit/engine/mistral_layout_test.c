@@ -6,10 +6,9 @@
  * compared id for id in tests/reference.
  */
 #include "engine/chat/chat_internal.h"
-#include "engine/weights/gguf.h"
 #include "tests/support/conversation_json.h"
-#include "tests/support/gguf_builder.h"
 #include "tests/unit/engine/check.h"
+#include "tests/unit/engine/tokenizer_fixture.h"
 
 static struct tokenizer *tokenizer;
 static json_t *goldens;
@@ -42,26 +41,10 @@ static const char *const controls[] = {"<unk>",
                                        "[/MODEL_SETTINGS]"};
 enum { CONTROLS = sizeof controls / sizeof controls[0] };
 
-/** A vocabulary of all bytes and the first `count` control tokens. */
-static struct tokenizer *make_tokenizer(size_t count) {
-    struct gguf_builder builder;
-    struct gguf *gguf = NULL;
-    struct tokenizer *made = NULL;
-    size_t length;
-    gguf_builder_init(&builder);
-    gguf_builder_byte_tokenizer(&builder, controls, count);
-    uint8_t *file = gguf_builder_finish(&builder, &length);
-    check_ok(gguf_open_memory(file, length, "hand.gguf", &gguf, &check_error));
-    check_ok(tokenizer_load_gguf(gguf, &made, &check_error));
-    gguf_close(gguf);
-    free(file);
-    return made;
-}
-
 static int set_up(void **state) {
     (void)state;
     json_error_t json_error;
-    tokenizer = make_tokenizer(CONTROLS);
+    tokenizer = fixture_byte_tokenizer(controls, CONTROLS);
     goldens = json_load_file("tests/golden/layouts/mistral.json", 0, &json_error);
     if (goldens == NULL) fail_msg("mistral.json: %s", json_error.text);
     return 0;
@@ -186,7 +169,7 @@ static void test_refusal_names_message_and_field(void **state) {
 
 static void test_version_needs_its_control_tokens(void **state) {
     (void)state;
-    struct tokenizer *older = make_tokenizer(20);
+    struct tokenizer *older = fixture_byte_tokenizer(controls, 20);
     struct chat_layout layout = {.tokenizer = older, .mistral = {.version = 11}};
     check_fails(mistral_layout_bind(&layout, &check_error), STATUS_INVALID_ARGUMENT, "[ARGS]");
     layout.mistral.version = 7;

@@ -4,11 +4,10 @@
 #include "base/text.h"
 #include "engine/chat/chat_internal.h"
 #include "engine/weights/checkpoint.h"
-#include "engine/weights/gguf.h"
-#include "tests/support/gguf_builder.h"
 #include "tests/support/test_model.h"
 #include "tests/unit/engine/bound_fixture.h"
 #include "tests/unit/engine/check.h"
+#include "tests/unit/engine/tokenizer_fixture.h"
 
 static struct checkpoint *checkpoint;
 static struct bound_tokenizer tokenizers[BOUND_TOKENIZERS_MAX];
@@ -45,18 +44,9 @@ static const char *const controls[] = {"<unk>",
 
 static int set_up(void **state) {
     (void)state;
-    struct gguf_builder builder;
-    struct gguf *gguf = NULL;
-    size_t length;
     check_ok(checkpoint_open(test_model_path(), &checkpoint, &check_error));
     tokenizer_count = bound_tokenizers_load(tokenizers);
-    gguf_builder_init(&builder);
-    gguf_builder_byte_tokenizer(&builder, controls, sizeof controls / sizeof controls[0]);
-    uint8_t *file = gguf_builder_finish(&builder, &length);
-    check_ok(gguf_open_memory(file, length, "hand.gguf", &gguf, &check_error));
-    check_ok(tokenizer_load_gguf(gguf, &all_controls, &check_error));
-    gguf_close(gguf);
-    free(file);
+    all_controls = fixture_byte_tokenizer(controls, sizeof controls / sizeof controls[0]);
     return 0;
 }
 

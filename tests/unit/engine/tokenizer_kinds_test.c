@@ -3,9 +3,8 @@
 /* Small vocabularies of every kind and form against the ids of the references (tools/make_tokenizer_goldens.py). */
 #include "engine/tokenizer/tokenizer.h"
 
-#include "engine/weights/gguf.h"
-#include "tests/support/gguf_builder.h"
 #include "tests/unit/engine/check.h"
+#include "tests/unit/engine/tokenizer_fixture.h"
 
 #include <glob.h>
 #include <jansson.h>
@@ -220,18 +219,8 @@ static void test_the_end_of_a_document_ends_an_answer_where_configs_say_so(void 
                  {"{\"eos_token\":\"<|endoftext|>\"}", "{\"eos_token_id\":%d}", true}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         static const char *const controls[] = {"<unk>", "<s>", "</s>", "<|im_end|>", "<|endoftext|>"};
-        struct tokenizer *tokenizer = NULL;
-        struct gguf_builder builder;
-        struct gguf *gguf = NULL;
+        struct tokenizer *tokenizer = fixture_byte_tokenizer(controls, sizeof controls / sizeof controls[0]);
         char generation[64];
-        size_t length;
-        gguf_builder_init(&builder);
-        gguf_builder_byte_tokenizer(&builder, controls, sizeof controls / sizeof controls[0]);
-        uint8_t *file = gguf_builder_finish(&builder, &length);
-        check_ok(gguf_open_memory(file, length, "hand.gguf", &gguf, &check_error));
-        check_ok(tokenizer_load_gguf(gguf, &tokenizer, &check_error));
-        gguf_close(gguf);
-        free(file);
         int32_t turn = tokenizer_special(tokenizer, "<|im_end|>"),
                 document = tokenizer_special(tokenizer, "<|endoftext|>");
         assert_true(turn >= 0 && document >= 0);

@@ -106,6 +106,8 @@ static const struct written refusals[] = {
     {"\"lines\":[\"\\n\",\"\u202ea\"]",
      "/lines/0: value_error: Value error, should be one line of text without U+000A | \"\\n\" | -\n"
      "/lines/1: value_error: Value error, should be one line of text without U+202E | \"\u202ea\" | -\n"},
+    {"\"lines\":[\"ééééééé\",\"éééééééé\"]",
+     "/lines/1: string_too_long: String should have at most 7 characters | \"éééééééé\" | {\"max_length\":7}\n"},
     {"\"i64\":-6", "/i64: greater_than_equal: Input should be greater than or equal to -5 | -6 | {\"ge\":-5}\n"},
     {"\"i64\":1000000000001", "/i64: less_than_equal: Input should be less than or equal to 1000000000000 | "
                               "1000000000001 | {\"le\":1000000000000}\n"},

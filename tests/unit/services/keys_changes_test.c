@@ -169,6 +169,42 @@ static void test_what_is_absent_stays_and_the_rest_is_told(void **state) {
     listener_close(&listener);
 }
 
+/* --- expiry ------------------------------------------------------------------------------------------------------- */
+
+/** What whoever looks at the gate hears of its end; -1: nothing. */
+static int64_t end_at_gate(struct keys_fixture *fixture, const Bora__V1__ApiKey *key, const char *gate) {
+    struct redis_client *client = keys_redis_client(&fixture->limits);
+    struct redis_reply *reply = NULL;
+    assert_int_equal(redis_callf(client, &reply, NULL, "GET bora:until:{%s}:%s", key->organization_id, gate),
+                     STATUS_OK);
+    int64_t end = reply->type == REDIS_STRING ? atoll((const char *)reply->string.data) : -1;
+    redis_reply_free(reply);
+    redis_client_destroy(client);
+    return end;
+}
+
+static void test_gateways_can_learn_of_another_end_of_a_key_and_of_each_secret(void **state) {
+    struct keys_fixture *fixture = *state;
+    const int64_t far = 4102444800; /* 2100 */
+    Bora__V1__CreateKeyResponse *created = keys_create_plain(fixture);
+    const char *prefix = created->info->prefix;
+    assert_int_equal(end_at_gate(fixture, created->info, prefix), -1); /* its own, which VerifyKey told */
+    Bora__V1__UpdateKeyRequest update = BORA__V1__UPDATE_KEY_REQUEST__INIT;
+    update.key_id = created->key_id;
+    GIVE(update, UPDATE_KEY_REQUEST, EXPIRATION, expiration, (char *)"2100-01-01T00:00:00Z");
+    assert_int_equal(keys_update(fixture, ADMIN_KEY, &update).status, STATUS_OK);
+    assert_int_equal(end_at_gate(fixture, created->info, prefix), far);
+    Bora__V1__CreateKeyResponse *rotated =
+        (Bora__V1__CreateKeyResponse *)keys_rotate(fixture, ADMIN_KEY, created->key_id, 3600).reply;
+    const char *gate = keys_verify_ok(fixture, rotated->key)->gate;
+    assert_int_equal(end_at_gate(fixture, created->info, prefix), rotated->info->previous_expires_at);
+    assert_int_equal(end_at_gate(fixture, created->info, gate), far);
+    GIVE(update, UPDATE_KEY_REQUEST, EXPIRATION, expiration, (char *)"");
+    assert_int_equal(keys_update(fixture, ADMIN_KEY, &update).status, STATUS_OK);
+    assert_int_equal(end_at_gate(fixture, created->info, prefix), rotated->info->previous_expires_at);
+    assert_int_equal(end_at_gate(fixture, created->info, gate), 0);
+}
+
 /* --- rotation ----------------------------------------------------------------------------------------------------- */
 
 static void test_rotation_with_overlap_keeps_the_old_secret_until_its_end(void **state) {
@@ -362,6 +398,76 @@ static void test_a_disabled_organization_shuts_the_gates_of_all_its_workspaces(v
     listener_close(&listener);
 }
 
+static void lose_gate(struct keys_fixture *fixture, const Bora__V1__ApiKey *key) {
+    struct redis_client *client = keys_redis_client(&fixture->limits);
+    struct error err = {0};
+    assert_int_equal(redis_callf(client, NULL, &err, "DEL bora:gate:{%s}:%s", key->organization_id, key->prefix),
+                     STATUS_OK);
+    redis_client_destroy(client);
+}
+
+/** A call that is repeated because its answer was lost, or said UNAVAILABLE. */
+static void test_a_place_that_is_disabled_once_more_leaves_no_entry_and_shuts_the_gates_again(void **state) {
+    struct keys_fixture *fixture = *state;
+    struct listener listener;
+    const char *organization = keys_create_organization(fixture, "o")->id;
+    Bora__V1__Workspace *workspace = keys_create_workspace(fixture, "w", organization);
+    Bora__V1__CreateKeyResponse *key = keys_create_role(fixture, "service", workspace->id);
+    size_t entries = keys_audit(fixture, organization)->n_entries;
+    for (int i = 0; i < 2; i++) {
+        disable_workspace(fixture, workspace->id, true);
+        assert_true(keys_gate_is_shut(fixture, key->info));
+        lose_gate(fixture, key->info);
+    }
+    assert_int_equal(keys_audit(fixture, organization)->n_entries, entries + 1);
+    disable_workspace(fixture, workspace->id, false);
+    listener_open(&listener, fixture);
+    for (int i = 0; i < 2; i++) {
+        disable_organization(fixture, organization, true);
+        listener_expect_times(&listener, 'o', organization, 2);
+        assert_true(keys_gate_is_shut(fixture, key->info));
+        lose_gate(fixture, key->info);
+    }
+    assert_int_equal(keys_audit(fixture, organization)->n_entries, entries + 3);
+    listener_close(&listener);
+}
+
+/** Whoever states what there shall be, again and again, fills no trail and counts no versions. */
+static void test_a_place_that_is_given_what_it_has_stays_as_it_is(void **state) {
+    struct keys_fixture *fixture = *state;
+    const char *organization = keys_create_organization(fixture, "o")->id;
+    Bora__V1__Workspace *workspace = keys_create_workspace(fixture, "w", organization);
+    Bora__V1__Limits limits = BORA__V1__LIMITS__INIT;
+    GIVE(limits, LIMITS, TOKENS_PER_MINUTE, tokens_per_minute, 10);
+    Bora__V1__UpdateWorkspaceRequest request = BORA__V1__UPDATE_WORKSPACE_REQUEST__INIT;
+    request.workspace_id = workspace->id;
+    request.key_limits = &limits;
+    GIVE(request, UPDATE_WORKSPACE_REQUEST, NAME, name, (char *)"w");
+    Bora__V1__UpdateOrganizationRequest of_all = BORA__V1__UPDATE_ORGANIZATION_REQUEST__INIT;
+    of_all.organization_id = (char *)organization;
+    of_all.limits = &limits;
+    size_t entries = keys_audit(fixture, organization)->n_entries;
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(keys_call(fixture, "TenantService/UpdateWorkspace", ADMIN_KEY, &request.base,
+                                   &bora__v1__workspace__descriptor)
+                             .status,
+                         STATUS_OK);
+        assert_int_equal(keys_call(fixture, "TenantService/UpdateOrganization", ADMIN_KEY, &of_all.base,
+                                   &bora__v1__organization__descriptor)
+                             .status,
+                         STATUS_OK);
+        assert_int_equal(keys_audit(fixture, organization)->n_entries, entries + 2);
+    }
+    GIVE(limits, LIMITS, TOKENS_PER_MINUTE, tokens_per_minute, 11);
+    assert_int_equal(
+        keys_call(fixture, "TenantService/UpdateWorkspace", ADMIN_KEY, &request.base, &bora__v1__workspace__descriptor)
+            .status,
+        STATUS_OK);
+    assert_string_equal(
+        keys_audit(fixture, organization)->entries[0]->detail,
+        "{\"key_limits\":{\"before\":{\"tokens_per_minute\":10},\"after\":{\"tokens_per_minute\":11}}}");
+}
+
 /* --- crossing ----------------------------------------------------------------------------------------------------- */
 
 enum { TOGGLES = 20, TOGGLERS = 4 };
@@ -506,6 +612,7 @@ int main(int argc, char **argv) {
         KEYS_TEST(test_disabling_shuts_the_gate_before_it_is_answered_and_can_be_taken_back),
         KEYS_TEST(test_revoking_shuts_the_gate_and_nothing_opens_it),
         KEYS_TEST(test_what_is_absent_stays_and_the_rest_is_told),
+        KEYS_TEST(test_gateways_can_learn_of_another_end_of_a_key_and_of_each_secret),
         KEYS_TEST(test_rotation_with_overlap_keeps_the_old_secret_until_its_end),
         KEYS_TEST(test_the_overlap_ends),
         KEYS_TEST(test_rotation_without_overlap_ends_the_old_secret_at_once),
@@ -514,6 +621,8 @@ int main(int argc, char **argv) {
         KEYS_TEST(test_a_disabled_workspace_shuts_the_gates_of_all_its_keys),
         KEYS_TEST(test_a_disabled_organization_shuts_the_gates_of_all_its_workspaces),
         KEYS_TEST(test_what_changes_nothing_leaves_no_entry_and_opens_no_gate),
+        KEYS_TEST(test_a_place_that_is_disabled_once_more_leaves_no_entry_and_shuts_the_gates_again),
+        KEYS_TEST(test_a_place_that_is_given_what_it_has_stays_as_it_is),
         KEYS_TEST(test_of_crossing_changes_gate_and_record_agree_at_the_end),
         KEYS_TEST(test_nobody_overwrites_what_he_has_not_seen),
     };

@@ -237,6 +237,8 @@ void keys_start(struct keys_fixture *fixture) {
     struct error err = {0};
     if (rpc_channel_open(fixture->client, &options, &fixture->channel, &err) != STATUS_OK) fail_msg("%s", err.message);
     assert_true(test_process_wait_for(&fixture->keys, "\"event\":\"ready\"", SECONDS, NULL, 0));
+    /* Which it does not wait for to be ready; until then a change is answered with UNAVAILABLE. */
+    assert_true(test_process_wait_for(&fixture->keys, "the limits' Redis can be reached", SECONDS, NULL, 0));
 }
 
 int keys_stop(struct keys_fixture *fixture) {

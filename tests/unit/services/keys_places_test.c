@@ -234,6 +234,32 @@ static void test_workspaces_come_in_pages_over_all_organizations(void **state) {
     assert_int_equal(list_workspaces(fixture, organization->id, 1001, 0).status, STATUS_INVALID_ARGUMENT);
 }
 
+/** As it is for a moment while one is made, and for ever when whoever makes it dies then. */
+static void test_an_organization_that_is_listed_before_it_is_made_is_in_nobodys_way(void **state) {
+    struct keys_fixture *fixture = *state;
+    struct redis_client *client = keys_redis_client(&fixture->redis);
+    struct error err = {0};
+    const char *nobody = "00000000-0000-4000-8000-000000000002";
+    keys_create_plain(fixture);
+    assert_int_equal(redis_callf(client, NULL, &err, "ZADD bora:orgs 2 %s", nobody), STATUS_OK);
+    const char *made = keys_create_organization(fixture, "o")->id;
+    Bora__V1__ListOrganizationsRequest request = BORA__V1__LIST_ORGANIZATIONS_REQUEST__INIT;
+    Bora__V1__ListOrganizationsResponse *all = (Bora__V1__ListOrganizationsResponse *)keys_call(
+                                                   fixture, "TenantService/ListOrganizations", ADMIN_KEY, &request.base,
+                                                   &bora__v1__list_organizations_response__descriptor)
+                                                   .reply;
+    assert_non_null(all);
+    assert_int_equal(all->n_organizations, 2);
+    assert_string_equal(all->organizations[1]->id, made);
+    Bora__V1__ListWorkspacesResponse *workspaces =
+        (Bora__V1__ListWorkspacesResponse *)list_workspaces(fixture, NULL, 10, 0).reply;
+    assert_int_equal(workspaces->n_workspaces, 2);
+    assert_int_equal(keys_list_ok(fixture, 0, NULL)->n_keys, 1);
+    assert_int_equal(rename_organization(fixture, nobody, "n").status, STATUS_NOT_FOUND);
+    assert_int_equal(delete_organization(fixture, nobody).status, STATUS_NOT_FOUND);
+    redis_client_destroy(client);
+}
+
 static struct keys_outcome rename_workspace(struct keys_fixture *fixture, const char *id, const char *name) {
     Bora__V1__UpdateWorkspaceRequest request = BORA__V1__UPDATE_WORKSPACE_REQUEST__INIT;
     request.workspace_id = (char *)id;
@@ -590,6 +616,7 @@ int main(int argc, char **argv) {
         KEYS_TEST(test_indexes_follow_an_organization_that_went),
         KEYS_TEST(test_what_a_removal_may_leave_behind_ends_by_itself),
         KEYS_TEST(test_workspaces_come_in_pages_over_all_organizations),
+        KEYS_TEST(test_an_organization_that_is_listed_before_it_is_made_is_in_nobodys_way),
         KEYS_TEST(test_names_are_an_organizations_own_and_taken_once),
         KEYS_TEST(test_a_workspace_goes_without_keys_and_not_as_the_last),
         KEYS_TEST(test_limits_of_places_are_checked_like_those_of_keys),

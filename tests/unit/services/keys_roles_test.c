@@ -241,6 +241,7 @@ static void test_me_is_who_shows_the_key(void **state) {
         (Bora__V1__Me *)keys_call(fixture, "TenantService/GetMe", created->key, &get_me.base, &bora__v1__me__descriptor)
             .reply;
     assert_string_equal(me->id, "u-1");
+    assert_string_equal(me->user_id, "u-1");
     assert_string_equal(me->role, "service");
     assert_string_equal(me->organization->name, "default");
     assert_string_equal(me->workspace->name, "default");
@@ -249,8 +250,18 @@ static void test_me_is_who_shows_the_key(void **state) {
     me = (Bora__V1__Me *)keys_call(fixture, "TenantService/GetMe", ADMIN_KEY, &get_me.base, &bora__v1__me__descriptor)
              .reply;
     assert_string_equal(me->role, "operator");
+    assert_string_equal(me->id, "operator");
+    assert_null(me->user_id);
     assert_null(me->organization);
     assert_null(me->api_key);
+    /* A key of nobody is its own. */
+    Bora__V1__CreateKeyRequest nobodys = BORA__V1__CREATE_KEY_REQUEST__INIT;
+    created = keys_create_ok(fixture, &nobodys);
+    me =
+        (Bora__V1__Me *)keys_call(fixture, "TenantService/GetMe", created->key, &get_me.base, &bora__v1__me__descriptor)
+            .reply;
+    assert_string_equal(me->id, created->key_id);
+    assert_null(me->user_id);
     /* Gateways learn the same of the operator's key. */
     Bora__V1__VerifyKeyResponse *verified = keys_verify_ok(fixture, ADMIN_KEY);
     assert_string_equal(verified->info->role, "operator");

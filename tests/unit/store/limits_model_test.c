@@ -16,12 +16,13 @@
 
 enum { GATEWAYS = 3, SCOPES = 8, SLOTS = 24, DELAYED_MAX = 12, SEEDS = 4, STEPS = 1000, TOGETHER_MAX = 5 };
 
-enum phase { FREE, RUNNING, LOST_ADMISSION, SETTLING, REPORTING };
+enum phase { FREE, READY, RUNNING, LOST_ADMISSION, SETTLING, REPORTING };
 
 /** A request as its gateway and its worker see it. */
 struct request {
     enum phase phase;
     int lease, gateway;
+    int64_t ready_us; /* READY: admitted ahead, in time that never goes back */
     bool worker_dead;
     int answers, reported; /* reports that were taken */
     int64_t input, held, cached;
@@ -52,7 +53,7 @@ struct world {
     struct call delayed[DELAYED_MAX];
     int delayed_count;
     int64_t truth[REFERENCE_LEASES]; /* what a lease's workers generated, once that is known to Redis; else -1 */
-    int admitted, estimated, scarce, denied, never, corrected, expired, too_late, together;
+    int admitted, estimated, ahead, used, scarce, denied, never, corrected, expired, too_late, together;
 };
 
 static int64_t draw(struct world *world, int64_t from, int64_t to) {
@@ -172,6 +173,7 @@ static bool run_admit(struct world *world, struct call *call, struct limits_resu
         reference_admit(world->reference, &request, call->lease, answer.result.output_held);
         world->admitted++;
         world->estimated += call->admission.estimate;
+        world->ahead += call->admission.ahead;
     } else if (answer.result.outcome == LIMITS_SCARCE) {
         world->scarce++;
     } else if (answer.result.outcome == LIMITS_DENIED) {
@@ -256,6 +258,7 @@ static void start_request(struct world *world) {
     if (chance(world, 40)) { /* small ones, which mostly find enough room */
         input = draw(world, 1, chance(world, 70) ? 8 : 100);
         call.admission.estimate = true;
+        call.admission.ahead = chance(world, 50);
         call.admission.input = input + draw(world, 0, input < 10 ? 10 : 50);
         call.admission.output = draw(world, 1, input < 10 ? 6 : 30);
         call.admission.output_optional = 0;
@@ -269,17 +272,36 @@ static void start_request(struct world *world) {
     struct limits_result result;
     bool heard = make_call(world, &call, &result);
     if (heard && result.outcome == LIMITS_SCARCE) { /* then its tokens are counted */
-        call.admission.estimate = false;
+        call.admission.estimate = call.admission.ahead = false;
         call.admission.input = input;
         heard = make_call(world, &call, &result);
     }
     if (!heard) {
         request->phase = LOST_ADMISSION;
-        request->last_word = (struct limits_usage){0};
+        request->last_word = (struct limits_usage){.unused = call.admission.ahead};
     } else if (result.outcome == LIMITS_ADMITTED) {
-        request->phase = RUNNING;
+        request->phase = call.admission.ahead ? READY : RUNNING;
+        request->ready_us = world->reference->true_us;
         request->held = result.output_held;
     }
+}
+
+/** Its request comes, in time, or nobody comes. */
+static void use_ahead(struct world *world) {
+    struct request *request = random_slot(world, READY);
+    if (request == NULL) return;
+    struct reference *reference = world->reference;
+    if (reference->true_us - request->ready_us > LIMITS_AHEAD_MS * 1000 || chance(world, 20)) {
+        request->phase = SETTLING;
+        request->last_word = (struct limits_usage){.unused = true};
+        request->worker_dead = true;
+        return;
+    }
+    request->phase = RUNNING;
+    world->used++;
+    const struct reference_lease *lease = &reference->leases[request->lease];
+    for (int i = 0; lease->running && i < lease->scope_count; i++)
+        reference->events[lease->events[i]].true_us = reference->true_us;
 }
 
 static int64_t generated_by(const struct request *request) {
@@ -366,7 +388,7 @@ static void kill_gateway(struct world *world) {
     for (int i = 0; i < SLOTS; i++) {
         struct request *request = &world->slots[i];
         if (request->gateway != gateway) continue;
-        if (request->phase == LOST_ADMISSION || request->worker_dead)
+        if (request->phase == LOST_ADMISSION || request->phase == READY || request->worker_dead)
             free_slot(request);
         else if (request->phase == RUNNING || request->phase == SETTLING)
             request->phase = REPORTING;
@@ -464,6 +486,7 @@ static void check_ledger(struct world *world) {
 /** Everybody who is alive says his last word, what has nobody runs out, and windows pass: then nothing is left anywhere. */
 static void check_end(struct world *world) {
     while (world->delayed_count > 0) run_delayed(world);
+    while (random_slot(world, READY) != NULL) use_ahead(world);
     while (random_slot(world, RUNNING) != NULL) finish_request(world);
     while (random_slot(world, SETTLING) != NULL || random_slot(world, LOST_ADMISSION) != NULL) settle_request(world);
     while (random_slot(world, REPORTING) != NULL) report_request(world);
@@ -499,12 +522,15 @@ static void draw_scopes(struct world *world) {
     static const char *const models[SCOPES] = {[6] = "small", [7] = "large"};
     static const int64_t least[LIMITS_KINDS] = {2, 12, 90, 140, 200, 6000, 12000, 3, 1000000},
                          most[LIMITS_KINDS] = {8, 60, 2500, 3500, 4500, 60000, 90000, 12, 300000000};
+    const bool roomy = world->seed % 2 == 0; /* where more may be admitted ahead */
     for (int i = 0; i < SCOPES; i++) {
         world->scopes[i] = (struct limits_scope){.of_model = models[i] != NULL, .bounds = LIMITS_UNLIMITED};
         world->models[i] = models[i];
         snprintf(world->scopes[i].name, sizeof world->scopes[i].name, "%s", names[i]);
         for (int kind = 0; kind < LIMITS_KINDS; kind++)
-            if (chance(world, 25)) world->scopes[i].bounds.of[kind] = draw(world, least[kind], most[kind]);
+            if (chance(world, 25))
+                world->scopes[i].bounds.of[kind] =
+                    draw(world, least[kind] * (roomy ? 4 : 1), most[kind] * (roomy ? 2 : 1));
     }
     world->price =
         (struct limits_price){draw(world, 0, 5000000000), draw(world, 0, 999999999), draw(world, 0, 9999999999)};
@@ -512,8 +538,10 @@ static void draw_scopes(struct world *world) {
 
 static void step(struct world *world) {
     int64_t what = draw(world, 0, 99);
-    if (what < 25)
+    if (what < 21)
         start_request(world);
+    else if (what < 25)
+        use_ahead(world);
     else if (what < 40)
         generate(world);
     else if (what < 50)
@@ -541,7 +569,7 @@ static void step(struct world *world) {
 
 /** How often each thing happened. */
 struct seen {
-    int admitted, estimated, scarce, denied, never, expired, corrected, too_late, together;
+    int admitted, estimated, used, scarce, denied, never, expired, corrected, too_late, together;
 };
 
 static struct seen run_world(struct redis_client *client, uint64_t seed, int steps, bool clock_steps) {
@@ -563,13 +591,14 @@ static struct seen run_world(struct redis_client *client, uint64_t seed, int ste
         if (i % 8 == 0 && !clock_steps) check_sums(world);
     }
     check_end(world);
-    print_message("seed %d: %d admitted, %d of them by estimates, %d scarce, %d denied, %d never fit, %d ran out, %d "
+    print_message("seed %d: %d admitted, %d of them by estimates and %d ahead, of which %d were used, %d scarce, %d "
+                  "denied, %d never fit, %d ran out, %d "
                   "corrected, %d too "
                   "late, %d together\n",
-                  (int)seed, world->admitted, world->estimated, world->scarce, world->denied, world->never,
-                  world->expired, world->corrected, world->too_late, world->together);
-    struct seen seen = {world->admitted, world->estimated, world->scarce,   world->denied,  world->never,
-                        world->expired,  world->corrected, world->too_late, world->together};
+                  (int)seed, world->admitted, world->estimated, world->ahead, world->used, world->scarce, world->denied,
+                  world->never, world->expired, world->corrected, world->too_late, world->together);
+    struct seen seen = {world->admitted, world->estimated, world->used,      world->scarce,   world->denied,
+                        world->never,    world->expired,   world->corrected, world->too_late, world->together};
     free(world->reference);
     free(world);
     return seen;
@@ -584,6 +613,7 @@ static void run_seeds(struct redis_client *client, bool clock_steps) {
         struct seen seen = run_world(client, only_seed != 0 ? only_seed : i, only_steps, clock_steps);
         all.admitted += seen.admitted;
         all.estimated += seen.estimated;
+        all.used += seen.used;
         all.scarce += seen.scarce;
         all.denied += seen.denied;
         all.never += seen.never;
@@ -595,7 +625,7 @@ static void run_seeds(struct redis_client *client, bool clock_steps) {
     /* A simulation in which something never happens says nothing about it. */
     if (only_seed == 0)
         assert_true(all.admitted > 100 && all.denied > 100 && all.never > 0 && all.expired > 10 && all.corrected > 10 &&
-                    all.too_late > 3 && all.together > 30 && all.estimated > 20 && all.scarce > 20);
+                    all.too_late > 3 && all.together > 30 && all.estimated > 20 && all.used > 2 && all.scarce > 20);
 }
 
 static void test_redis_agrees_with_the_definition(void **state) {

@@ -1,12 +1,10 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /* Limits on the Redis servers that they are made for: one that is killed with an append-only file that is not flushed, and a cluster. */
+#include "tests/support/redis_cluster_server.h"
 #include "tests/unit/store/limits_fixture.h"
 
-#include <arpa/inet.h>
 #include <stdio.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 static struct redis_fixture *start_fixture(struct redis_server server) {
     limits_set_test_time(START_US);
@@ -26,30 +24,30 @@ static int setup_written_only(void **state) {
     return 0;
 }
 
-/** A port that was free a moment ago. */
-static int free_port(void) {
-    struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t length = sizeof name;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    if (bind(fd, (struct sockaddr *)&name, sizeof name) != 0 || getsockname(fd, (struct sockaddr *)&name, &length) != 0)
-        fail_msg("no port");
-    close(fd);
-    return ntohs(name.sin_port);
-}
+struct cluster_fixture {
+    struct redis_fixture fixture; /* without a server of its own */
+    struct redis_cluster_server cluster;
+};
 
 static int setup_cluster(void **state) {
-    struct redis_fixture *fixture = start_fixture((struct redis_server){.cluster_port = free_port()});
+    struct cluster_fixture *fixture = calloc(1, sizeof *fixture);
     struct error err;
-    if (redis_callf(fixture->client, NULL, &err, "CLUSTER ADDSLOTSRANGE 0 16383") != STATUS_OK)
+    limits_set_test_time(START_US);
+    redis_cluster_server_create(&fixture->cluster, false, NULL);
+    struct redis_options options = {.address = fixture->cluster.address, .timeout_ns = PATIENT_NS};
+    if (create_client(&options, &fixture->fixture.client, &err) != STATUS_OK ||
+        redis_client_wait(fixture->fixture.client, CONNECT_NS, &err) != STATUS_OK)
         fail_msg("%s", err.message);
-    for (bool ready = false; !ready;) {
-        struct redis_reply *reply;
-        if (redis_callf(fixture->client, &reply, &err, "CLUSTER INFO") != STATUS_OK) fail_msg("%s", err.message);
-        ready = strstr((const char *)reply->string.data, "cluster_state:ok") != NULL;
-        redis_reply_free(reply);
-        nanosleep(&(struct timespec){.tv_nsec = 10 * NS_PER_MS}, NULL);
-    }
     *state = fixture;
+    return 0;
+}
+
+static int teardown_cluster(void **state) {
+    struct cluster_fixture *fixture = *state;
+    limits_set_test_time(0);
+    redis_client_destroy(fixture->fixture.client);
+    redis_cluster_server_destroy(&fixture->cluster);
+    free(fixture);
     return 0;
 }
 
@@ -154,7 +152,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_nothing_that_was_answered_is_lost_when_redis_is_killed, setup_written_only,
                                         limits_teardown),
-        cmocka_unit_test_setup_teardown(test_every_call_keeps_to_one_slot_of_a_cluster, setup_cluster, limits_teardown),
+        cmocka_unit_test_setup_teardown(test_every_call_keeps_to_one_slot_of_a_cluster, setup_cluster,
+                                        teardown_cluster),
     };
     return cmocka_run_group_tests_name("store/limits_redis", tests, NULL, NULL);
 }

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { SLICES = 240 };
+enum { SLICES = 240, AHEAD_US = LIMITS_AHEAD_MS * 1000 };
 static const int64_t SLICE_US = 250000, SECOND_US = 1000000, DAY_US = INT64_C(86400000000),
                      LEASE_US = LIMITS_LEASE_MS * INT64_C(1000);
 
@@ -67,8 +67,8 @@ struct limits_bounds reference_used(const struct reference *reference, int scope
         const struct reference_event *event = &reference->events[i];
         if (event->scope != scope) continue;
         int64_t tokens = event->input + event->output;
-        if (event->time_us > time_us - SECOND_US) used.of[LIMITS_REQUESTS_PER_SECOND] += event->in_second;
-        if (event->time_us / SLICE_US >= time_us / SLICE_US - SLICES) {
+        if (event->second_us > time_us - SECOND_US) used.of[LIMITS_REQUESTS_PER_SECOND] += event->in_second;
+        if (event->slice >= time_us / SLICE_US - SLICES) {
             used.of[LIMITS_REQUESTS_PER_MINUTE] += event->requests;
             used.of[LIMITS_INPUT_PER_MINUTE] += event->input;
             used.of[LIMITS_OUTPUT_PER_MINUTE] += event->output;
@@ -114,18 +114,19 @@ bool reference_passes(const struct reference *reference, const struct reference_
     return true;
 }
 
-/** Of every limit of tokens and of spend at least three quarters are left behind it. */
+/** Of every limit of tokens and of spend, or of all where it is ahead of its request, at least three quarters are left behind it. */
 static bool leaves_plenty(const struct reference *reference, const struct reference_request *request) {
     const struct limits_admission *admission = request->admission;
     for (int i = 0; i < admission->scope_count; i++) {
         struct limits_bounds used = reference_used(reference, request->scopes[i], reference->now_us);
-        for (int kind = LIMITS_INPUT_PER_MINUTE; kind < LIMITS_KINDS; kind++) {
+        for (int kind = 0; kind < LIMITS_KINDS; kind++) {
             int64_t limit = admission->scopes[i].bounds.of[kind];
-            if (kind == LIMITS_STREAMS || limit < 0) continue;
+            bool of_requests = kind < LIMITS_INPUT_PER_MINUTE || kind == LIMITS_STREAMS;
+            if ((of_requests && !admission->ahead) || limit < 0) continue;
             if (4 * (limit - used.of[kind] - need_of(admission, kind, admission->output)) < 3 * limit) return false;
         }
     }
-    return true;
+    return !admission->ahead || (reference->now_us + AHEAD_US) / DAY_US == reference->now_us / DAY_US;
 }
 
 static bool ever_fits(const struct limits_admission *admission) {
@@ -186,6 +187,7 @@ static int add_event(struct reference *reference, struct reference_event event) 
     if (reference->event_count == REFERENCE_EVENTS) abort();
     event.time_us = reference->now_us;
     event.true_us = reference->true_us;
+    event.slice = max64(reference->now_us / SLICE_US, reference->latest_slice[event.scope]);
     reference->events[reference->event_count] = event;
     return reference->event_count++;
 }
@@ -196,6 +198,7 @@ void reference_admit(struct reference *reference, const struct reference_request
     struct reference_lease *lease = &reference->leases[number];
     *lease = (struct reference_lease){.running = true,
                                       .estimate = admission->estimate,
+                                      .ahead = admission->ahead,
                                       .scope_count = admission->scope_count,
                                       .price = admission->price,
                                       .due_us = reference->now_us + LEASE_US,
@@ -204,9 +207,13 @@ void reference_admit(struct reference *reference, const struct reference_request
                                       .charged = {.input = admission->input},
                                       .answers = admission->answers};
     for (int i = 0; i < admission->scope_count; i++) {
+        int64_t *latest_us = &reference->latest_us[request->scopes[i]];
+        *latest_us = max64(reference->now_us + (admission->ahead ? AHEAD_US : 0), *latest_us);
+        if (admission->ahead) reference->latest_slice[request->scopes[i]] = reference->now_us / SLICE_US + 1;
         lease->scopes[i] = request->scopes[i];
         lease->events[i] = add_event(reference, (struct reference_event){.scope = request->scopes[i],
                                                                          .requests = 1,
+                                                                         .second_us = *latest_us,
                                                                          .in_second = 1,
                                                                          .input = admission->input,
                                                                          .spend = lease->input_cost});
@@ -280,6 +287,7 @@ int reference_charge(struct reference *reference, int number, const struct limit
     so_far.cached_input = min64(so_far.input, max64(usage->cached_input, lease->charged.cached_input));
     charge(reference, lease, so_far, false);
     lease->estimate = lease->estimate && usage->input == 0;
+    lease->ahead = false;
     lease->due_us = reference->now_us + LEASE_US;
     return 1;
 }
@@ -341,6 +349,10 @@ int reference_reap(struct reference *reference, int most) {
         }
         if (first == NULL) break;
         struct limits_usage usage = first->charged;
+        if (first->ahead && !has_reports(first)) {
+            forget(reference, first);
+            continue;
+        }
         if (has_reports(first))
             reported(first, &usage);
         else if (first->estimate)

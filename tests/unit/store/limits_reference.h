@@ -14,6 +14,8 @@ enum { REFERENCE_SCOPES = 12, REFERENCE_EVENTS = 20000, REFERENCE_LEASES = 4000,
 struct reference_event {
     int scope;
     int64_t time_us; /* Redis' clock */
+    int64_t second_us,
+        slice;       /* when it counts as made, and in which slice: where something was admitted ahead, later */
     int64_t true_us; /* time that never goes back */
     int64_t requests, input, output, spend;
     int64_t in_second; /* requests that count in their second */
@@ -31,6 +33,7 @@ struct reference_lease {
     bool refused;   /* settled before it was admitted */
     bool forgotten; /* ended unused: not a request */
     bool estimate;  /* its input, of which nobody has said more yet */
+    bool ahead;     /* nor whether there is such a request */
     int scope_count, scopes[LIMITS_SCOPES_MAX], events[LIMITS_SCOPES_MAX];
     struct limits_price price;
     int64_t due_us, granted, input_cost;
@@ -42,7 +45,8 @@ struct reference_lease {
 };
 
 struct reference {
-    int64_t now_us, true_us; /* set by the simulation */
+    int64_t now_us, true_us;                                             /* set by the simulation */
+    int64_t latest_us[REFERENCE_SCOPES], latest_slice[REFERENCE_SCOPES]; /* of requests; ahead of now at times */
     int event_count;
     struct reference_event events[REFERENCE_EVENTS];
     struct reference_lease leases[REFERENCE_LEASES]; /* by number */

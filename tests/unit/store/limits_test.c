@@ -232,6 +232,39 @@ static void test_gate_can_be_asked_for_alone(void **state) {
     assert_int_equal(tally.by_status[STATUS_CANCELLED], 1);
 }
 
+struct looked_at {
+    struct tally tally;
+    struct limits_result result;
+};
+static void keep_result(void *context, enum status status, const struct limits_result *result, const char *message) {
+    struct looked_at *at = context;
+    if (result != NULL) at->result = *result;
+    tally_count(&at->tally, status, NULL, message);
+}
+
+static void test_a_look_at_the_gate_tells_what_was_said_of_the_end(void **state) {
+    struct redis_client *client = client_of(state);
+    const int64_t ends[] = {4102444800, 0};
+    struct looked_at at = {.tally = TALLY_INIT};
+    limits_check_gate(client, ORGANIZATION, KEY, keep_result, &at);
+    tally_wait(&at.tally, 1);
+    assert_int_equal(at.result.expires_at, LIMITS_ABSENT);
+    for (int i = 0; i < 2; i++) {
+        limits_set_expiry(client, ORGANIZATION, KEY, ends[i], NULL, NULL);
+        limits_check_gate(client, ORGANIZATION, KEY, keep_result, &at);
+        tally_wait(&at.tally, 2 + i);
+        assert_int_equal(at.result.expires_at, ends[i]);
+        assert_int_equal(at.result.outcome, LIMITS_ADMITTED);
+    }
+    limits_shut_gate(client, ORGANIZATION, KEY, NULL, NULL);
+    limits_check_gate(client, ORGANIZATION, KEY, keep_result, &at);
+    tally_wait(&at.tally, 4);
+    assert_int_equal(at.result.outcome, LIMITS_KEY_CLOSED);
+    int64_t ttl_ms = call_integer(client, "PTTL bora:until:{" ORGANIZATION "}:%s", KEY);
+    assert_true(ttl_ms > 3500000 && ttl_ms <= 3600000);
+    assert_int_equal(at.tally.by_status[STATUS_OK], 4);
+}
+
 static void test_a_full_outbox_lets_nobody_in(void **state) {
     struct redis_client *client = client_of(state);
     struct test_request request;
@@ -634,6 +667,7 @@ int main(void) {
         REDIS_TEST(test_what_has_passed_already_is_taken_whatever_the_limits_say),
         REDIS_TEST(test_gate_keeps_a_key_out_at_once),
         REDIS_TEST(test_gate_can_be_asked_for_alone),
+        REDIS_TEST(test_a_look_at_the_gate_tells_what_was_said_of_the_end),
         REDIS_TEST(test_a_full_outbox_lets_nobody_in),
         REDIS_TEST(test_a_second_is_a_second_to_the_microsecond),
         REDIS_TEST(test_what_left_the_second_makes_room),

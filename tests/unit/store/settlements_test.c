@@ -350,6 +350,23 @@ static void test_an_admission_takes_settlements_along(void **state) {
     assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_STREAMS), 0);
 }
 
+/** Nobody waits for an admission ahead, so it does as well. */
+static void test_an_admission_ahead_takes_settlements_along(void **state) {
+    struct redis_client *client = client_of(state);
+    struct settlements *settlements = start();
+    struct test_request request;
+    struct limits_usage usage = usage_of(10, 0, 1);
+    test_request_init(&request);
+    request.admission.estimate = request.admission.ahead = true;
+    for (int i = 1; i <= 200; i++) {
+        assert_int_equal(admit_through(settlements, &request, i).outcome, LIMITS_ADMITTED);
+        assert_int_equal(read_outbox(client, NULL, 0), i - 1);
+        settlements_settle(settlements, ORGANIZATION, lease_id(i), &usage);
+    }
+    assert_int_equal(settlements_destroy(settlements, PATIENT_NS), 0);
+    assert_int_equal(read_outbox(client, NULL, 0), 200);
+}
+
 /** Also whoever comes next at another process, to whom nothing is carried: what is settled now does not wait, though others have just been gathered; and
  *  where Redis takes the admission first, it is asked again. */
 static void test_what_is_settled_now_makes_room_everywhere(void **state) {
@@ -576,6 +593,7 @@ int main(void) {
         REDIS_TEST(test_a_redis_that_takes_no_functions_is_waited_for),
         REDIS_TEST(test_what_is_recorded_behind_its_reports_counts),
         REDIS_TEST(test_an_admission_takes_settlements_along),
+        REDIS_TEST(test_an_admission_ahead_takes_settlements_along),
         REDIS_TEST(test_what_is_settled_now_makes_room_everywhere),
         REDIS_TEST(test_a_denial_is_looked_at_again_only_where_that_may_help),
         REDIS_TEST(test_what_was_taken_along_is_not_lost),

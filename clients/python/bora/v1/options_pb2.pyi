@@ -34,7 +34,7 @@ class Elsewhere(_message.Message):
     def __init__(self, name: _Optional[str] = ..., instead: _Optional[str] = ...) -> None: ...
 
 class FieldRules(_message.Message):
-    __slots__ = ["always", "dialect", "empty_as_null", "exclusive_minimum", "exclusive_minimum_strict", "hidden", "identifier", "json_text", "max_bytes", "max_items", "maximum", "maximum_strict", "min_bytes", "min_items", "minimum", "name", "nullable", "one_line", "required", "words", "words_openai"]
+    __slots__ = ["always", "dialect", "empty_as_null", "exclusive_minimum", "exclusive_minimum_strict", "hidden", "identifier", "json_text", "max_bytes", "max_characters", "max_items", "maximum", "maximum_strict", "min_bytes", "min_items", "minimum", "name", "nullable", "one_line", "required", "words", "words_openai"]
     ALWAYS_FIELD_NUMBER: _ClassVar[int]
     DIALECT_FIELD_NUMBER: _ClassVar[int]
     EMPTY_AS_NULL_FIELD_NUMBER: _ClassVar[int]
@@ -46,6 +46,7 @@ class FieldRules(_message.Message):
     MAXIMUM_FIELD_NUMBER: _ClassVar[int]
     MAXIMUM_STRICT_FIELD_NUMBER: _ClassVar[int]
     MAX_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_CHARACTERS_FIELD_NUMBER: _ClassVar[int]
     MAX_ITEMS_FIELD_NUMBER: _ClassVar[int]
     MINIMUM_FIELD_NUMBER: _ClassVar[int]
     MIN_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -65,6 +66,7 @@ class FieldRules(_message.Message):
     identifier: bool
     json_text: JsonText
     max_bytes: int
+    max_characters: int
     max_items: int
     maximum: float
     maximum_strict: float
@@ -77,7 +79,7 @@ class FieldRules(_message.Message):
     required: bool
     words: _containers.RepeatedScalarFieldContainer[str]
     words_openai: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, required: bool = ..., nullable: bool = ..., minimum: _Optional[float] = ..., exclusive_minimum: _Optional[float] = ..., maximum: _Optional[float] = ..., maximum_strict: _Optional[float] = ..., min_bytes: _Optional[int] = ..., max_bytes: _Optional[int] = ..., min_items: _Optional[int] = ..., max_items: _Optional[int] = ..., words: _Optional[_Iterable[str]] = ..., words_openai: _Optional[_Iterable[str]] = ..., dialect: _Optional[_Union[Dialect, str]] = ..., always: bool = ..., json_text: _Optional[_Union[JsonText, str]] = ..., name: _Optional[str] = ..., hidden: bool = ..., empty_as_null: bool = ..., exclusive_minimum_strict: _Optional[float] = ..., identifier: bool = ..., one_line: bool = ...) -> None: ...
+    def __init__(self, required: bool = ..., nullable: bool = ..., minimum: _Optional[float] = ..., exclusive_minimum: _Optional[float] = ..., maximum: _Optional[float] = ..., maximum_strict: _Optional[float] = ..., min_bytes: _Optional[int] = ..., max_bytes: _Optional[int] = ..., min_items: _Optional[int] = ..., max_items: _Optional[int] = ..., words: _Optional[_Iterable[str]] = ..., words_openai: _Optional[_Iterable[str]] = ..., dialect: _Optional[_Union[Dialect, str]] = ..., always: bool = ..., json_text: _Optional[_Union[JsonText, str]] = ..., name: _Optional[str] = ..., hidden: bool = ..., empty_as_null: bool = ..., exclusive_minimum_strict: _Optional[float] = ..., identifier: bool = ..., one_line: bool = ..., max_characters: _Optional[int] = ...) -> None: ...
 
 class MessageRules(_message.Message):
     __slots__ = ["elsewhere", "form", "tag", "tag_default"]

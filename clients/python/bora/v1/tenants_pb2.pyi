@@ -165,22 +165,28 @@ class ListWorkspacesResponse(_message.Message):
     def __init__(self, workspaces: _Optional[_Iterable[_Union[Workspace, _Mapping]]] = ..., has_more: bool = ...) -> None: ...
 
 class Me(_message.Message):
-    __slots__ = ["api_key", "email", "id", "organization", "role", "scopes", "workspace"]
+    __slots__ = ["api_key", "email", "first_name", "id", "last_name", "organization", "role", "scopes", "user_id", "workspace"]
     API_KEY_FIELD_NUMBER: _ClassVar[int]
     EMAIL_FIELD_NUMBER: _ClassVar[int]
+    FIRST_NAME_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
+    LAST_NAME_FIELD_NUMBER: _ClassVar[int]
     ORGANIZATION_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     SCOPES_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
     WORKSPACE_FIELD_NUMBER: _ClassVar[int]
     api_key: MeKey
     email: str
+    first_name: str
     id: str
+    last_name: str
     organization: MePlace
     role: str
     scopes: _keys_pb2.Scopes
+    user_id: str
     workspace: MePlace
-    def __init__(self, id: _Optional[str] = ..., email: _Optional[str] = ..., organization: _Optional[_Union[MePlace, _Mapping]] = ..., workspace: _Optional[_Union[MePlace, _Mapping]] = ..., api_key: _Optional[_Union[MeKey, _Mapping]] = ..., role: _Optional[str] = ..., scopes: _Optional[_Union[_keys_pb2.Scopes, _Mapping]] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., email: _Optional[str] = ..., organization: _Optional[_Union[MePlace, _Mapping]] = ..., workspace: _Optional[_Union[MePlace, _Mapping]] = ..., api_key: _Optional[_Union[MeKey, _Mapping]] = ..., role: _Optional[str] = ..., scopes: _Optional[_Union[_keys_pb2.Scopes, _Mapping]] = ..., first_name: _Optional[str] = ..., last_name: _Optional[str] = ..., user_id: _Optional[str] = ...) -> None: ...
 
 class MeKey(_message.Message):
     __slots__ = ["id", "name", "prefix"]
