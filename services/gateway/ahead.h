@@ -5,7 +5,7 @@
  * them waits for Redis. What is made so is a lease like any other (limits_admission.ahead), by upper bounds of tokens (chat_estimate.c): it is there for
  * LIMITS_AHEAD_MS, for one request of that key and model that is no larger; if none comes it is given back, and was none.
  *
- *     ahead_note  a request has come ──> as many as may come while Redis answers are asked for
+ *     ahead_note  a request has begun ──> as many as may come while Redis answers are asked for
  *     ahead_take  the next one: is there a lease for it?
  *     ahead_drop  a key has changed: all of its go back;  ahead_yield  somebody is denied: all that are held in that place do
  *
@@ -45,7 +45,7 @@ void ahead_destroy(struct ahead *ahead);
 /** For a request of at most so many tokens. False: there is none. */
 bool ahead_take(struct ahead *ahead, const struct key_info *key, const char *model, int64_t input, int64_t output,
                 struct ahead_lease *out);
-/** Such a request has come. `key` is referenced for as long as it asks often. */
+/** Such a request has come, and its worker has it. `key` is referenced for as long as it asks often. */
 void ahead_note(struct ahead *ahead, struct key_info *key, const model_description *model, int64_t input,
                 int64_t output);
 /** Give back those of the keys that a change is about; those that Redis has been asked for follow when they come. */

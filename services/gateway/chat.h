@@ -117,6 +117,7 @@ struct chat_choice {
 /** What the limits have let pass before a worker has counted. */
 struct chat_estimate {
     int64_t input, output; /* upper bounds; input 0: there is none, the limits are asked with exact numbers */
+    int64_t needs_input, needs_output; /* of which so much are its own */
     bool counts; /* as a request: a worker has taken it, or its client has left. Else nothing was made of it */
     struct limits_room requests, tokens; /* a minute's, for the headers */
 };

@@ -51,5 +51,7 @@ bool chat_estimate(const struct chat *chat, struct chat_estimate *out) {
         bound->fixed_tokens + bound->message_tokens * (int64_t)start->n_messages + bound->byte_tokens * bytes;
     *out = (struct chat_estimate){.input = at_most(input, context), /* what is longer is refused */
                                   .output = at_most(start->max_tokens, context)};
+    out->needs_input = out->input;
+    out->needs_output = out->output;
     return out->input > 0;
 }

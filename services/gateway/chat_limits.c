@@ -548,8 +548,12 @@ static bool use_ahead(struct chat *chat, const struct chat_estimate *estimate) {
         memcpy(chat->lease, ahead.lease, sizeof chat->lease);
         chat->leased = true;
         chat->gathers = ahead.plenty;
-        chat->estimate = (struct chat_estimate){
-            .input = ahead.input, .output = ahead.output, .requests = ahead.requests, .tokens = ahead.tokens};
+        chat->estimate = (struct chat_estimate){.input = ahead.input,
+                                                .output = ahead.output,
+                                                .needs_input = estimate->input,
+                                                .needs_output = estimate->output,
+                                                .requests = ahead.requests,
+                                                .tokens = ahead.tokens};
         chat->phase = CHAT_ESTIMATING;
         join_estimates(chat);
         chat_open_streams_locked(chat);
@@ -590,17 +594,7 @@ static void ask_for_estimate(struct chat *chat, const struct chat_estimate *esti
 }
 
 void chat_admit_estimate(struct chat *chat, const struct chat_estimate *estimate) {
-    struct request *request = chat->request;
-    chat_ref(chat);
-    request_ref(request);
-    pthread_mutex_lock(&chat->mutex);
-    struct worker *worker = chat->worker;
-    worker_ref(worker);
-    pthread_mutex_unlock(&chat->mutex);
     if (!use_ahead(chat, estimate)) ask_for_estimate(chat, estimate);
-    ahead_note(chat->gateway->ahead, request->key, worker->announcement->model, estimate->input, estimate->output);
-    worker_unref(worker);
-    chat_let_go(chat);
 }
 
 bool chat_confirm_estimate_locked(struct chat *chat) {
@@ -619,6 +613,9 @@ bool chat_confirm_estimate_locked(struct chat *chat) {
     if (estimate->tokens.limit != LIMITS_ABSENT)
         estimate->tokens.remaining += estimate->input - choice->prompt_tokens + estimate->output - choice->max_tokens;
     add_limit_headers(chat, estimate->requests, estimate->tokens, choice->prompt_tokens + choice->max_tokens);
+    /* Not earlier: Redis would want a processor just when its worker does. */
+    ahead_note(chat->gateway->ahead, chat->request->key, chat->worker->announcement->model, estimate->needs_input,
+               estimate->needs_output);
     return true;
 }
 
