@@ -373,6 +373,14 @@ def test_usage_comes_as_csv(gateway, keys, grpc_modules):
     assert send(gateway, "GET", "/v1/usage?format=csv")[2].count("\n") == 1
 
 
+@pytest.mark.parametrize("amount, text", [(0.0000985, "0.0000985"), (0.000000001, "0.000000001"), (0, "0"), (12.5, "12.5"), (1e9, "1000000000"), (1e-12, "1e-12"), (1e300, "1e+300")])
+def test_amounts_have_no_exponents(gateway, keys, grpc_modules, amount, text):
+    """Programs read 9.85e-05 as well, people do not; what is no amount of money does not become a line of zeros."""
+    keys.reset(GetSpendLimit=grpc_modules.usage.SpendLimit(spent=amount))
+    request = urllib.request.Request(gateway.base + "/v1/admin/spend-limit", headers={"Authorization": f"Bearer {KEY}"})
+    assert f'"spent":{text},' in urllib.request.urlopen(request, timeout=60).read().decode()
+
+
 def test_refusals_of_downloads_are_answers_like_others(gateway, keys, grpc_modules):
     e = grpc_modules.error
     refusal = Refusal(grpc.StatusCode.PERMISSION_DENIED, "Only administrators may.", e.ErrorDetail(error=e.ApiError()))

@@ -248,7 +248,8 @@ def test_pages_of_the_ledger(service, tenant, modules):
         return service.usage("ListLedger", tenant.admin, **fields)
     first = page(limit=1)
     entry = first.entries[0]
-    assert first.has_more and first.currency == "EUR"
+    assert first.has_more and first.currency == "EUR" and {entry.currency for entry in first.entries} == {"EUR"}
+    assert {row.currency for row in tenant.usage().rows} == {"EUR"}  # a column of CSV, behind all others
     assert (entry.input_tokens, entry.model, entry.kind, entry.endpoint, entry.cost) == (0, "large", "settled", "chat", 1.500000007)
     assert (entry.key_id, entry.workspace_id) == (tenant.made["member"].key_id, tenant.places[0].id)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", entry.time)
