@@ -42,7 +42,7 @@ int chat_pack(const struct command_usage *usage, const struct chat_options *opti
 
 struct chat_reader {
     const char *model;
-    bool max_tokens_given;
+    int64_t max_tokens;                   /* of --max-tokens; -1: not given */
     bool usage;                           /* the token counts too */
     struct bytes *transcript;             /* NULL, or what was answered is appended */
     const volatile sig_atomic_t *stopped; /* NULL, or the answer is ended when it is set */

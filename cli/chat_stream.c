@@ -24,6 +24,7 @@ struct answer {
     struct arena arena; /* one chunk */
     bool cut;           /* finish_reason "length" */
     int64_t tokens;     /* of prompt and answer; 0: not told */
+    int64_t answered;   /* of these, those of the answer */
     char broken[256];   /* why it ends before its end; "": it does not */
     int broken_exit;
     bool line_open; /* the last character was not a newline */
@@ -83,7 +84,10 @@ static void on_message(struct rpc_client_call *call, void *context, struct bytes
         STATUS_OK) {
         const Bora__V1__ChatCompletionChunk *chunk = (const Bora__V1__ChatCompletionChunk *)unpacked;
         if (chunk->error != NULL) take_error(answer, chunk->error);
-        if (chunk->usage != NULL) answer->tokens = chunk->usage->total_tokens;
+        if (chunk->usage != NULL) {
+            answer->tokens = chunk->usage->total_tokens;
+            answer->answered = chunk->usage->completion_tokens;
+        }
         if (answer->json)
             print_json(unpacked);
         else
@@ -149,8 +153,11 @@ static void print_served(struct connection *connection) {
 static void explain_cut(struct answer *answer) {
     Bora__V1__GetModelRequest request = BORA__V1__GET_MODEL_REQUEST__INIT;
     ProtobufCMessage *reply = NULL;
-    if (answer->reader->max_tokens_given) {
-        print_failure("the answer was cut: --max-tokens or the model's context is used up");
+    if (answer->reader->max_tokens >= 0) { /* of which a limit takes nothing away */
+        print_failure("the answer was cut: %s is used up", answer->tokens == 0 ? "--max-tokens or the model's context"
+                                                           : answer->answered >= answer->reader->max_tokens
+                                                               ? "--max-tokens"
+                                                               : "the model's context");
         return;
     }
     request.model = (char *)answer->reader->model;

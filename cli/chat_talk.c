@@ -179,7 +179,8 @@ static void ask(struct talk *talk, const char *question) {
     struct bytes request, answer;
     size_t before = talk->count;
     const struct chat_reader reader = {.model = talk->options->model,
-                                       .max_tokens_given = talk->options->max_tokens.given,
+                                       .max_tokens =
+                                           talk->options->max_tokens.given ? talk->options->max_tokens.value : -1,
                                        .usage = talk->options->usage,
                                        .transcript = &answer,
                                        .stopped = &interrupted};
@@ -227,6 +228,20 @@ static void set_model(struct talk *talk, const char *rest) {
         arena_reset(&talk->connection->arena);
         return;
     }
+    talk->connection->quiet = true;
+    bool known = served_fetch(talk->connection, &list) != GO_ON || served_has(list, rest);
+    talk->connection->quiet = false;
+    if (!known) {
+        fputs("no model is served as ", stdout);
+        print_line(stdout, rest);
+        fputs(", so the next question goes to ", stdout);
+        print_line(stdout, talk->options->model);
+        fputs("; served: ", stdout);
+        served_print_names(stdout, list);
+        printf("\n");
+    }
+    arena_reset(&talk->connection->arena);
+    if (!known) return;
     free(talk->model);
     talk->model = strdup(rest);
     if (talk->model != NULL) talk->options->model = talk->model;

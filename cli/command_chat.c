@@ -37,8 +37,9 @@ static int ask(const struct command_usage *usage, struct connection *connection,
         fputs(question, stdout);
         fflush(stdout);
     }
-    const struct chat_reader reader = {
-        .model = options.model, .max_tokens_given = options.max_tokens.given, .usage = options.usage};
+    const struct chat_reader reader = {.model = options.model,
+                                       .max_tokens = options.max_tokens.given ? options.max_tokens.value : -1,
+                                       .usage = options.usage};
     if (result == GO_ON) result = chat_stream(connection, bytes_view(&request), &reader);
     bytes_deinit(&request);
     return result;
@@ -56,6 +57,8 @@ static int run(const struct command_usage *usage, const char *const *words, int 
     if (!talk && strcmp(question, "-") == 0) {
         result = read_standard_input(usage, &input);
         question = (const char *)input.data;
+    } else if (!talk && question[0] == 0) {
+        result = usage_error(usage, "the question is empty");
     }
     if (result == GO_ON) result = connection_open(CREDENTIAL_API_KEY, &connection);
     if (result == GO_ON) {

@@ -19,6 +19,7 @@
 
 #define SERVICE "/bora.v1.KeyService/"
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
+enum { UUID_CHARACTERS = 36 }; /* no id of a key is longer */
 
 /* --- what keys look like ------------------------------------------------------------------------------------------ */
 
@@ -382,8 +383,9 @@ static struct {
     bool names;
 } listing;
 static const struct argument list_arguments[] = {
-    {ARGUMENT_TEXT, "name", "TEXT", "with this in their name, or as their last four characters", &listing.name},
-    {ARGUMENT_CHOICE, "status", "active|disabled|expired|revoked", "that are this now", &listing.status},
+    {ARGUMENT_TEXT, "name", "TEXT",
+     "with this in their name, as their last four characters, or as their id or its beginning", &listing.name},
+    {ARGUMENT_CHOICE, "status", "active|disabled|expired|revoked", "that are so now", &listing.status},
     {ARGUMENT_TEXT, "workspace", "WORKSPACE", "of this workspace, by name or id", &listing.workspace},
     {ARGUMENT_TEXT, "organization", "ORGANIZATION", "of this organization (operator)", &listing.organization},
     {ARGUMENT_FLAG, "names", NULL, "key ids and names alone, a tab between: for scripts", &listing.names},
@@ -416,9 +418,44 @@ static int run_list(const struct command_usage *usage, const char *const *words,
         result = listing.names
                      ? result_print_words(&list, reply)
                      : result_print_list(&list, reply, list_columns, COUNT(list_columns),
-                                         listing.status != NULL ? "There are no such keys." : "There are no keys.");
+                                         listing.name != NULL || listing.status != NULL || listing.workspace != NULL
+                                             ? "There are no such keys."
+                                             : "There are no keys.");
     connection_close(&connection);
     return result;
+}
+
+/** The one key of this name, of those that are not revoked if there are such; NULL: none, or several, which `*out_count` says. */
+static const Bora__V1__ApiKey *find_named(const Bora__V1__ListKeysResponse *keys, const char *name, size_t *out_count) {
+    for (int revoked = 0; revoked <= 1; revoked++) {
+        const Bora__V1__ApiKey *found = NULL;
+        *out_count = 0;
+        for (size_t i = 0; i < keys->n_keys; i++) {
+            const Bora__V1__ApiKey *key = keys->keys[i];
+            if (strcmp(key->name, name) != 0 || (strcmp(key->status, "revoked") == 0) != (revoked == 1)) continue;
+            found = key;
+            ++*out_count;
+        }
+        if (*out_count > 0) return *out_count == 1 ? found : NULL;
+    }
+    return NULL;
+}
+
+/** What is no key's id may be a key's name. GO_ON with the id to ask for, which is `named` itself where there is no such name; or how to end after a sentence. */
+static int find_by_name(struct connection *connection, const char *named, const char **out_id) {
+    Bora__V1__ListKeysRequest request = BORA__V1__LIST_KEYS_REQUEST__INIT;
+    ProtobufCMessage *reply = NULL;
+    size_t count = 0;
+    request._name_case = BORA__V1__LIST_KEYS_REQUEST___NAME_NAME;
+    request.name = (char *)named;
+    *out_id = named;
+    int result = result_fetch(connection, &list, &request.base, &reply);
+    if (result != GO_ON) return result;
+    const Bora__V1__ApiKey *key = find_named((const Bora__V1__ListKeysResponse *)reply, named, &count);
+    if (key != NULL) *out_id = key->key_id;
+    if (count <= 1) return GO_ON;
+    print_failure("%zu keys are called '%.64s': name one by its id, as bora keys list shows it", count, named);
+    return EXIT_USAGE;
 }
 
 static int run_get(const struct command_usage *usage, const char *const *words, int count) {
@@ -426,12 +463,26 @@ static int run_get(const struct command_usage *usage, const char *const *words, 
     Bora__V1__GetKeyRequest request = BORA__V1__GET_KEY_REQUEST__INIT;
     struct connection connection;
     ProtobufCMessage *reply = NULL;
-    int result = ask(usage, SERVICE "GetKey", &request.base, words[0], NULL, &bora__v1__api_key__descriptor,
-                     &connection, &reply);
+    const char *id = words[0];
+    int result = keys_check_id(usage, words[0]);
+    if (result == GO_ON) result = connection_open(CREDENTIAL_ADMIN, &connection);
     if (result != GO_ON) return result;
-    result = print_key(reply);
+    request.key_id = (char *)id;
+    connection.quiet = true;
+    result = strlen(id) <= UUID_CHARACTERS
+                 ? connection_call(&connection, SERVICE "GetKey", &request.base, &bora__v1__api_key__descriptor, &reply)
+                 : EXIT_NOT_FOUND;
+    connection.quiet = false;
+    if (result == EXIT_NOT_FOUND)
+        result = find_by_name(&connection, words[0], &id);
+    else if (result != GO_ON)
+        result = GO_ON; /* once more, to say why */
+    request.key_id = (char *)id;
+    if (result == GO_ON && reply == NULL)
+        result = connection_call(&connection, SERVICE "GetKey", &request.base, &bora__v1__api_key__descriptor, &reply);
+    if (result == GO_ON) result = print_key(reply);
     connection_close(&connection);
-    return result;
+    return keys_explain(result);
 }
 
 /* --- changes ------------------------------------------------------------------------------------------------------- */
@@ -560,7 +611,8 @@ const struct command keys_commands[] = {
      .connects = true,
      .is_default = true,
      .run = run_list},
-    {.usage = {"keys get", "KEY_ID", "Show all that is known of a key." KEY_ID, 1, 1},
+    {.usage = {"keys get", "KEY_ID",
+               "Show all that is known of a key." KEY_ID "\nIts name will do where no other key is called so.", 1, 1},
      .help = "show one",
      .arguments = no_arguments,
      .connects = true,

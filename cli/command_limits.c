@@ -14,6 +14,7 @@
 #include "cli/terminal.h"
 #include "cli/values.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,6 +58,17 @@ static enum style style_of(double share) {
     return share >= 1 ? STYLE_BAD : share >= 0.8 ? STYLE_DOUBTFUL : STYLE_GOOD;
 }
 
+/** What is left, where the line has room for it and the gateway says it. */
+static void print_remaining(const struct limit_kind *kind, const Bora__V1__RateLimitLevel *level, int room) {
+    enum { LEFT = 22 }; /* "  999,999,999,999 left" */
+    char text[VALUE_COUNT_BYTES];
+    if (level->remaining == NULL || room < LEFT) return;
+    const struct field_value value = field_get(&level->remaining->base, kind->field);
+    if (value.kind == FIELD_ABSENT) return;
+    format(&value, text);
+    printf("  %s left", text);
+}
+
 /** `currency`: of limits on spend, or "". */
 static void print_limit(const struct limit_kind *kind, const Bora__V1__RateLimitLevel *level, const char *currency,
                         int title_width) {
@@ -78,11 +90,30 @@ static void print_limit(const struct limit_kind *kind, const Bora__V1__RateLimit
     format(&used, used_text);
     double share = number_of(&limit) > 0 ? number_of(&used) / number_of(&limit) : 1;
     printf("  %-*s  %*s of %-*s", title_width, kind->title, NUMBER, used_text, NUMBER, limit_text);
-    if (terminal_width(stdout) >= title_width + 2 * NUMBER + BAR + 16) { /* all of the line */
+    int width = terminal_width(stdout), room = width > 0 ? width - (title_width + 2 * NUMBER + 16) : INT_MAX;
+    if (width > 0 && room >= BAR) { /* all of the line */
         terminal_bar(share, BAR, bar);
         printf(" %s%s%s", terminal_style(stdout, style_of(share)), bar, terminal_plain(stdout));
+        room -= BAR;
     }
-    printf(" %3.0f %%\n", 100 * share);
+    printf(" %3.0f %%", 100 * share);
+    print_remaining(kind, level, room);
+    printf("\n");
+}
+
+/** When the calendar's limits count from nothing again: what is said of minutes and seconds comes back as they pass. */
+static void print_end(const Bora__V1__RateLimit *limits, const char *ending, const char *sentence, const char *at) {
+    char text[VALUE_TIME_BYTES];
+    int64_t seconds;
+    bool any = false;
+    for (size_t i = 0; i < limits->n_levels; i++) {
+        for (int j = 0; j < LIMIT_KINDS && limits->levels[i]->limits != NULL; j++)
+            any = any || (strstr(limit_kinds[j].field, ending) != NULL &&
+                          field_get(&limits->levels[i]->limits->base, limit_kinds[j].field).kind != FIELD_ABSENT);
+    }
+    if (!any || !value_parse_time(at, &seconds)) return;
+    value_format_time(seconds, text);
+    printf("%s %s.\n", sentence, text);
 }
 
 /** "key demo (k-1), model small:" and a line for each of its limits. */
@@ -154,6 +185,8 @@ static int run_show(const struct command_usage *usage, const char *const *words,
     } else if (result == GO_ON) {
         const Bora__V1__RateLimit *limits = (const Bora__V1__RateLimit *)reply;
         print_levels(&connection, limits);
+        print_end(limits, "_per_day", "The day's limits begin anew at", field_text(reply, "day_resets_at"));
+        print_end(limits, "_per_month", "The month's limits begin anew at", field_text(reply, "month_resets_at"));
         if (!connection_options.quiet) doubt_levels(&connection, limits);
         result = EXIT_OK;
     }
@@ -347,10 +380,11 @@ static const struct argument set_arguments[] = {
     {ARGUMENT_END, NULL, NULL, NULL, NULL}};
 
 const struct command limits_commands[] = {
-    {.usage = {"limits show", "",
-               "The limits that count, of the organization, the workspace and the key, and what counts against them\n"
-               "now: with the worst case of answers under way. Without an option those of the API key itself.",
-               0, 0},
+    {.usage =
+         {"limits show", "",
+          "The limits that count, of the organization, the workspace and the key, what counts against them now, with\n"
+          "the worst case of answers under way, and what is left. Without an option those of the API key itself.",
+          0, 0},
      .help = "what may be used, and what is left of it now",
      .arguments = show_arguments,
      .connects = true,

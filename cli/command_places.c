@@ -66,7 +66,7 @@ static const struct place organization = {.kind = PLACE_ORGANIZATION,
                                           .nothing = "There are no organizations."};
 
 static struct {
-    const char *name, *organization;
+    const char *name, *organization, *each_key;
     bool names;
     struct limit_options limits;
     struct argument_list model_limits;
@@ -171,7 +171,7 @@ static int call(const struct place *place, const char *method, ProtobufCMessage 
 static int create(const struct place *place, const struct command_usage *usage, const char *name) {
     _Alignas(16) char memory[REQUEST_BYTES_MAX];
     ProtobufCMessage *request = field_message_init(place->create_request, memory, sizeof memory);
-    Bora__V1__Limits limits = BORA__V1__LIMITS__INIT;
+    Bora__V1__Limits limits = BORA__V1__LIMITS__INIT, key_limits = BORA__V1__LIMITS__INIT;
     Bora__V1__ModelLimits **models = NULL;
     struct arena arena;
     arena_init(&arena, 1 << 20);
@@ -179,6 +179,10 @@ static int create(const struct place *place, const struct command_usage *usage, 
     int result = limits_apply(usage, &options.limits, &limits);
     if (result == GO_ON) result = limits_parse_models(usage, &options.model_limits, &arena, &models);
     if (limits_given(&options.limits) > 0) field_set_message(request, "limits", &limits.base);
+    if (result == GO_ON && options.each_key != NULL) {
+        result = limits_parse_list(usage, "each-key", options.each_key, &arena, &key_limits);
+        field_set_message(request, "key_limits", &key_limits.base);
+    }
     field_set_list(request, "model_limits", (void *const *)models, (size_t)options.model_limits.count);
     if (result == GO_ON) result = call(place, place->create, request, NULL);
     arena_deinit(&arena);
@@ -276,11 +280,19 @@ static int delete_organization(const struct command_usage *usage, const char *co
             "further limits for a model, alias or tier: small:tokens-per-day=1M; may be given again", \
             &options.model_limits                                                                     \
     }
+#define EACH_KEY                                                                                                   \
+    {                                                                                                              \
+        ARGUMENT_TEXT, "each-key", "LIMITS",                                                                       \
+            "of each of its keys that says nothing itself: tokens-per-day=1M,requests-per-minute=60; later: bora " \
+            "limits set --each-key",                                                                               \
+            &options.each_key                                                                                      \
+    }
 #define END \
     { ARGUMENT_END, NULL, NULL, NULL, NULL }
 static const struct argument list_arguments[] = {OF_ORGANIZATION, NAMES, END},
-                             create_arguments[] = {OF_ORGANIZATION, LIMITS, END}, one_arguments[] = {WHERE, END},
-                             update_arguments[] = {NAME, WHERE, END}, end_arguments[] = {WHERE, CONFIRM_ARGUMENT, END};
+                             create_arguments[] = {OF_ORGANIZATION, LIMITS, EACH_KEY, END},
+                             one_arguments[] = {WHERE, END}, update_arguments[] = {NAME, WHERE, END},
+                             end_arguments[] = {WHERE, CONFIRM_ARGUMENT, END};
 static const struct argument list_organizations_arguments[] = {NAMES, END},
                              create_organization_arguments[] = {LIMITS, END},
                              update_organization_arguments[] = {NAME, END},
@@ -295,8 +307,9 @@ const struct command workspaces_commands[] = {
     ACT("workspaces", "list", "", 0, "List workspaces: where keys, their prompts' cache and their accounts are one.",
         "list workspaces", list_arguments, list_workspace),
     ACT("workspaces", "create", "NAME", 1,
-        "Make a workspace. Its limits are those of all its keys together.\n" LIMIT_HELP, "make one", create_arguments,
-        create_workspace),
+        "Make a workspace. Its limits are those of all its keys together; those of --each-key are each key's "
+        "own.\n" LIMIT_HELP,
+        "make one", create_arguments, create_workspace),
     ACT("workspaces", "get", "WORKSPACE", 1, "Show a workspace.", "show one", one_arguments, get_workspace),
     ACT("workspaces", "update", "WORKSPACE", 1,
         "Give a workspace a new name. Limits: bora limits set --workspace WORKSPACE.", "rename it", update_arguments,

@@ -21,7 +21,8 @@
 
 static const struct table_column me_columns[] = {{"role", "role", CELL_TEXT, 0},
                                                  {"key", "api_key.name", CELL_TEXT, 0},
-                                                 {"key id", "api_key.id", CELL_TEXT, 0},
+                                                 {"key id", "api_key.prefix", CELL_TEXT, 0},
+                                                 {"uuid", "api_key.id", CELL_TEXT, 0},
                                                  {"workspace", "workspace.name", CELL_TEXT, 0},
                                                  {"workspace id", "workspace.id", CELL_TEXT, 0},
                                                  {"organization", "organization.name", CELL_TEXT, 0},

@@ -7,6 +7,7 @@
 #include "cli/suggest.h"
 #include "cli/terminal.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { POSITIONALS_MAX = 8 };
@@ -137,7 +138,7 @@ static int unknown_noun(const char *word, const char *next) {
     const struct command *turned = turned_round(word, next);
     if (turned != NULL)
         return usage_error(&all, "unknown command '%.64s'; did you mean '%s'?", word, turned->usage.words);
-    if (word[0] == '-') return usage_error(&all, "options come behind the command: '%.64s'", word);
+    if (word[0] == '-') return usage_error(&all, "unknown option '%.64s' in front of a command", word);
     if (nearest == NULL) return usage_error(&all, "unknown command '%.64s'", word);
     return usage_error(&all, "unknown command '%.64s'; did you mean '%s'?", word, meant);
 }
@@ -176,14 +177,48 @@ const struct command *commands_find(int argc, char **argv, int *out_used, int *o
     return NULL;
 }
 
-int commands_run(int argc, char **argv) {
-    const char *words[POSITIONALS_MAX] = {0};
-    int used, exit_status, count = 0;
-    const struct command *command = commands_find(argc, argv, &used, &exit_status);
-    if (command == NULL) return exit_status;
+/** How many words in front of the command are options that every command takes which connects, as kubectl and git have them there too. */
+static int count_leading(int argc, char **argv) {
+    int count = 0;
+    while (count < argc && strncmp(argv[count], "--", 2) == 0) {
+        const struct argument *option = connection_arguments;
+        size_t length = strcspn(argv[count] + 2, "=");
+        while (option->type != ARGUMENT_END &&
+               (strlen(option->name) != length || memcmp(option->name, argv[count] + 2, length) != 0))
+            option++;
+        if (option->type == ARGUMENT_END) return count;
+        count += option->type == ARGUMENT_FLAG || argv[count][2 + length] == '=' ? 1 : 2;
+    }
+    return count;
+}
+
+/** The options in front as if they stood behind the command's words. */
+static int parse(const struct command *command, int leading, int used, int argc, char **argv, const char **words,
+                 int *out_count) {
+    int count = leading;
+    char **options = calloc((size_t)argc + 1, sizeof *options);
+    if (options == NULL) return print_failure("Out of memory.");
+    memcpy(options, argv, (size_t)leading * sizeof *options);
+    for (int i = leading + used; i < argc; i++) options[count++] = argv[i];
     int result =
         arguments_parse(&command->usage, command->arguments, command->connects ? connection_arguments : no_arguments,
-                        argc - used, argv + used, words, &count);
+                        count, options, words, out_count);
+    free(options);
+    return result;
+}
+
+int commands_run(int argc, char **argv) {
+    const char *words[POSITIONALS_MAX] = {0};
+    int used, exit_status, count = 0, leading = count_leading(argc, argv);
+    static const struct command_usage all = {"", "", "", 0, 0};
+    if (leading >= argc) return usage_error(&all, "no command behind '%.64s'", argv[leading > argc ? argc - 1 : 0]);
+    if (is_help(argv[leading])) {
+        help_print_overview(stdout, NULL);
+        return EXIT_OK;
+    }
+    const struct command *command = commands_find(argc - leading, argv + leading, &used, &exit_status);
+    if (command == NULL) return exit_status;
+    int result = parse(command, leading, used, argc, argv, words, &count);
     if (result != GO_ON) return result;
     terminal_set_quiet(connection_options.quiet);
     return command->run(&command->usage, words, count);

@@ -75,19 +75,27 @@ static int not_understood(const struct command_usage *usage, const char *text) {
                        text);
 }
 
-/** "tokens-per-minute=20k,requests-per-minute=60"; `list` is changed. */
-static int apply_list(const struct command_usage *usage, const char *text, char *list, Bora__V1__Limits *limits) {
+/** "tokens-per-minute=20k,requests-per-minute=60" behind the option `where` ("--model-limit: "); `list` is changed. */
+static int apply_list(const struct command_usage *usage, const char *where, char *list, Bora__V1__Limits *limits) {
     char *rest = NULL;
     for (char *item = strtok_r(list, ",", &rest); item != NULL; item = strtok_r(NULL, ",", &rest)) {
         char *equals = strchr(item, '=');
-        if (equals == NULL) return not_understood(usage, text);
+        if (equals == NULL) return usage_error(usage, "%s'%.64s' is not as tokens-per-day=1M", where, item);
         *equals = 0;
         const struct limit_kind *kind = find_kind(item);
-        if (kind == NULL) return usage_error(usage, "--model-limit: there is no limit '%.64s'", item);
-        int result = apply(usage, "--model-limit: ", kind, equals + 1, limits);
+        if (kind == NULL) return usage_error(usage, "%sthere is no limit '%.64s'", where, item);
+        int result = apply(usage, where, kind, equals + 1, limits);
         if (result != GO_ON) return result;
     }
     return GO_ON;
+}
+
+int limits_parse_list(const struct command_usage *usage, const char *option, const char *text, struct arena *arena,
+                      Bora__V1__Limits *limits) {
+    char *list = arena_copy(arena, text, strlen(text)), *where = arena_printf(arena, "--%s: ", option);
+    if (list == NULL || where == NULL) return EXIT_FAILED;
+    if (text[strspn(text, ", ")] == 0) return usage_error(usage, "--%s is empty", option);
+    return apply_list(usage, where, list, limits);
 }
 
 /** "REQUESTS:TOKENS" at the end of `name`, which is cut before it. */
@@ -122,7 +130,7 @@ int limits_parse_model(const struct command_usage *usage, const char *text, stru
     char *colon = strrchr(name, ':');
     if (colon == NULL || colon == name || strchr(colon, '=') == NULL) return apply_two(usage, text, name, limits);
     *colon = 0;
-    return apply_list(usage, text, colon + 1, limits);
+    return apply_list(usage, "--model-limit: ", colon + 1, limits);
 }
 
 int limits_parse_models(const struct command_usage *usage, const struct argument_list *list, struct arena *arena,
@@ -165,7 +173,8 @@ static void append_limits(struct words *words, const Bora__V1__Limits *limits,
             value_format_money(value.number, number);
         else
             format(value.integer, number);
-        append(words, "%s%s %s", comma, number, limit_kinds[i].unit);
+        bool one = strcmp(limit_kinds[i].unit, "streams") == 0 && value.integer == 1;
+        append(words, "%s%s %s", comma, number, one ? "stream" : limit_kinds[i].unit);
         comma = ", ";
     }
 }

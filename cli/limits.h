@@ -44,6 +44,9 @@ int limits_apply(const struct command_usage *usage, const struct limit_options *
 /** "MODEL:tokens-per-minute=20k,requests-per-minute=none", or "MODEL:REQUESTS:TOKENS" of a minute, where an empty number is no limit. MODEL may hold ':'. */
 int limits_parse_model(const struct command_usage *usage, const char *text, struct arena *arena,
                        Bora__V1__ModelLimits **out);
+/** "tokens-per-minute=20k,requests-per-minute=60" into `limits` (initialised). GO_ON, or how to end after a sentence. */
+int limits_parse_list(const struct command_usage *usage, const char *option, const char *text, struct arena *arena,
+                      Bora__V1__Limits *limits);
 /** All of a list of such texts. */
 int limits_parse_models(const struct command_usage *usage, const struct argument_list *list, struct arena *arena,
                         Bora__V1__ModelLimits ***out);

@@ -46,8 +46,16 @@ int result_fetch(struct connection *connection, const struct result_list *list, 
         else if (!append_page(&connection->arena, list->items, all, page))
             return EXIT_FAILED;
         size_t so_far = field_get(all, list->items).count;
-        size = items.count > 0 && field_get(page, "has_more").flag ? page_size(list, so_far) : 0;
-        if (size > 0 && strcmp(list->cursor, "offset") == 0)
+        const char *next = list->next != NULL ? field_text(page, list->next) : "";
+        if (list->next != NULL) { /* of all pages it is the last one's */
+            field_clear(all, list->next);
+            field_set_text(all, list->next, next[0] != 0 ? next : NULL);
+        }
+        bool goes_on = (items.count > 0 || next[0] != 0) && field_get(page, "has_more").flag;
+        size = goes_on ? page_size(list, so_far) : 0;
+        if (size > 0 && next[0] != 0)
+            field_set_text(request, list->cursor, next);
+        else if (size > 0 && strcmp(list->cursor, "offset") == 0)
             field_set_integer(request, list->cursor, (int64_t)so_far);
         else if (size > 0)
             field_set_text(request, list->cursor, field_text(items.items[items.count - 1], list->id));

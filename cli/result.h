@@ -13,7 +13,9 @@ struct result_list {
     const ProtobufCMessageDescriptor *reply;
     const char *items;  /* field of the reply: "keys" */
     const char *cursor; /* field of the request: "after", "before"; "offset" counts */
-    const char *id;     /* field of an item: what the cursor is set to, and what --quiet prints */
+    const char
+        *next; /* field of the reply that says what the cursor is set to, where pages may have few items; or NULL */
+    const char *id; /* field of an item: what the cursor is set to, and what --quiet prints */
     const char *
         word; /* field of an item: what people type for it; with `about`, a field that says more, for result_print_words */
     const char *about;

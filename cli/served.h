@@ -13,7 +13,9 @@
 int served_fetch(struct connection *connection, const Bora__V1__ModelList **out);
 /** What to say where the list is empty, and with which status: EXIT_UNAVAILABLE, or EXIT_NOT_AUTHORISED where the key may ask only some models. */
 int served_explain_none(struct connection *connection, const char **out_sentence);
-/** "a, b" or "none". */
+/** Whether a request may name one of them so: by its own name, an alias or its tier. */
+bool served_has(const Bora__V1__ModelList *list, const char *name);
+/** "a (alias, tier), b" or "none". */
 void served_print_names(FILE *file, const Bora__V1__ModelList *list);
 
 #endif

@@ -34,9 +34,12 @@ static void write_signed(struct bytes *out, int64_t value) {
     write_unsigned(out, value < 0, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
 }
 
+/** Amounts of money are read by people too: without an exponent as far as that is no longer than it has to be. */
 static void write_double(struct bytes *out, double value) {
-    char text[32];
-    (void)bytes_append(out, text, text_from_double(value, text));
+    static const double plain_least = 1e-9, plain_most = 1e15;
+    char text[TEXT_PLAIN_DOUBLE_BYTES];
+    bool plain = fabs(value) >= plain_least && fabs(value) < plain_most;
+    (void)bytes_append(out, text, plain ? text_from_double_plain(value, text) : text_from_double(value, text));
 }
 
 /** The shortest decimal of at least 6 digits, zeros at the end left out, that reads back as the same float. */

@@ -184,6 +184,12 @@ void chat_open_streams_locked(struct chat *chat);
 void chat_proceed_locked(struct chat *chat, int64_t max_tokens);
 void chat_let_go(struct chat *chat);
 
+/* chat_denied.c */
+/** 429: which limit it was, what is left of it, and when another try may pass; also in headers. `output`: the least that the request has to be given. The
+ *  chat's mutex is held. */
+struct api_error chat_denied_error(const struct chat *chat, const struct limits_admission *admission,
+                                   const struct limits_result *result, int64_t output);
+
 /* chat_limits.c */
 /** By limits: it was a moment ago, or nothing is left, or nothing may pass at all. */
 bool chat_looks_denied(const struct chat *chat);

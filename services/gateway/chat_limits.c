@@ -20,8 +20,6 @@ static const int64_t DENIED_NS = NS_PER_S;
 static const int64_t COUNTED_NS = NS_PER_S;
 /* Where there is room for so many more, nobody waits for the end of one. */
 enum { PLENTY = 100 };
-/* No wait helps, but every 429 has a Retry-After (contract 1.17): a whole window, so that a client which obeys it does no harm. */
-enum { NEVER_RETRY_MS = 61000 };
 
 /* ---- headers ------------------------------------------------------------------------------------------------------- */
 
@@ -90,92 +88,6 @@ static int64_t share_locked(struct chat *chat, int64_t held) {
     return bound;
 }
 
-/* ---- refusals ------------------------------------------------------------------------------------------------------ */
-
-static const struct {
-    const char *what; /* "60 requests per minute" */
-    const char *none; /* of a limit of 0 */
-} kinds[LIMITS_KINDS] = {
-    [LIMITS_REQUESTS_PER_SECOND] = {"requests per second", "may make no requests"},
-    [LIMITS_REQUESTS_PER_MINUTE] = {"requests per minute", "may make no requests"},
-    [LIMITS_INPUT_PER_MINUTE] = {"input tokens per minute", "may use no input tokens"},
-    [LIMITS_OUTPUT_PER_MINUTE] = {"output tokens per minute", "may use no output tokens"},
-    [LIMITS_TOKENS_PER_MINUTE] = {"tokens per minute", "may use no tokens"},
-    [LIMITS_TOKENS_PER_DAY] = {"tokens per day", "may use no tokens"},
-    [LIMITS_TOKENS_PER_MONTH] = {"tokens per month", "may use no tokens"},
-    [LIMITS_STREAMS] = {"requests at a time", "may have no answer under way"},
-    [LIMITS_SPEND_PER_MONTH] = {"spend per month", "may spend nothing"},
-};
-
-/** "this key", "its workspace". */
-static const char *owner_of(const struct limits_scope *scope) {
-    return scope->name[0] == 'o' ? "its organization" : scope->name[0] == 'w' ? "its workspace" : "this key";
-}
-
-static void say_denied(const struct limits_result *result, const struct limits_scope *scope, char *out, size_t size) {
-    char limit[48];
-    if (result->denied_by == LIMITS_SPEND_PER_MONTH)
-        snprintf(limit, sizeof limit, "a limit of %.9g on its", (double)result->denied_limit / 1e9);
-    else
-        snprintf(limit, sizeof limit, "%lld", (long long)result->denied_limit);
-    snprintf(out, size, "Rate limit exceeded: %s has %s %s%s", owner_of(scope), limit, kinds[result->denied_by].what,
-             scope->of_model ? " with this model" : "");
-}
-
-static void say_never(const struct chat *chat, const struct limits_result *result, const struct limits_scope *scope,
-                      char *out, size_t size) {
-    const char *owner = owner_of(scope), *model = scope->of_model ? " with this model" : "";
-    if (result->denied_limit == 0) {
-        snprintf(out, size, "Rate limit exceeded: %s %s%s", owner, kinds[result->denied_by].none, model);
-        return;
-    }
-    if (result->denied_by == LIMITS_SPEND_PER_MONTH) {
-        snprintf(out, size,
-                 "Rate limit exceeded: this request may cost more than the limit of %.9g on spend per month of %s%s",
-                 (double)result->denied_limit / 1e9, owner, model);
-        return;
-    }
-    int64_t input = chat->choices[0].prompt_tokens, output = output_least_locked(chat);
-    int64_t fixed = result->denied_by == LIMITS_OUTPUT_PER_MINUTE ? 0 : input; /* whatever max_tokens is */
-    int64_t tokens = result->denied_by == LIMITS_INPUT_PER_MINUTE ? input : fixed + output;
-    bool given = chat->plan.max_tokens_given && fixed + chat->choice_count <= result->denied_limit;
-    if (!given && result->denied_by != LIMITS_INPUT_PER_MINUTE) tokens = fixed + chat->choice_count;
-    snprintf(out, size, "Rate limit exceeded: this request %s %lld tokens, but %s has %lld %s%s%s",
-             given ? "may use up to" : "uses at least", (long long)tokens, owner, (long long)result->denied_limit,
-             kinds[result->denied_by].what, model, given ? "; lower max_tokens" : "");
-}
-
-/** For programs: which limit it was, of whom; and to the public clients, which retry a 429 by themselves, whether that can help. */
-static void name_denial(struct request *request, const struct limits_scope *scope, enum limits_kind kind, bool never) {
-    static const char *const names[LIMITS_KINDS] = {
-        [LIMITS_REQUESTS_PER_SECOND] = "requests_per_second",  [LIMITS_REQUESTS_PER_MINUTE] = "requests_per_minute",
-        [LIMITS_INPUT_PER_MINUTE] = "input_tokens_per_minute", [LIMITS_OUTPUT_PER_MINUTE] = "output_tokens_per_minute",
-        [LIMITS_TOKENS_PER_MINUTE] = "tokens_per_minute",      [LIMITS_TOKENS_PER_DAY] = "tokens_per_day",
-        [LIMITS_TOKENS_PER_MONTH] = "tokens_per_month",        [LIMITS_STREAMS] = "concurrent_streams",
-        [LIMITS_SPEND_PER_MONTH] = "spend_per_month",
-    };
-    char text[96];
-    const char *owner = scope->name[0] == 'o' ? "organization" : scope->name[0] == 'w' ? "workspace" : "key";
-    snprintf(text, sizeof text, "%s%s %s", owner, scope->of_model ? ", model" : "", names[kind]);
-    request->front->header(request, "x-ratelimit-denied-by", text);
-    if (never) request->front->header(request, "x-should-retry", "false");
-}
-
-static struct api_error denied_error(const struct chat *chat, const struct limits_admission *admission,
-                                     const struct limits_result *result) {
-    struct api_error error =
-        api_error_make(429, STATUS_RESOURCE_EXHAUSTED, "rate_limited", "1300", "Rate limit exceeded");
-    const struct limits_scope *scope = &admission->scopes[result->denied_scope];
-    bool never = result->outcome == LIMITS_NEVER_FITS;
-    error.retry_after_ms = never ? NEVER_RETRY_MS : result->retry_after_ms;
-    if (chat->phase != CHAT_DONE) name_denial(chat->request, scope, result->denied_by, never);
-    if (never)
-        say_never(chat, result, scope, error.message, sizeof error.message);
-    else if (!chat->plan.strict)
-        say_denied(result, scope, error.message, sizeof error.message);
-    return error;
-}
-
 /* ---- admission ----------------------------------------------------------------------------------------------------- */
 
 /** An admission on its way. */
@@ -232,7 +144,7 @@ static bool passes_locked(struct chat *chat, const struct limits_admission *admi
         if (chat->phase != CHAT_DONE)
             add_limit_headers(chat, result->room[LIMITS_REQUESTS_PER_MINUTE], result->room[LIMITS_TOKENS_PER_MINUTE],
                               admission->peek ? 0 : admission->input + output_least_locked(chat));
-        error = denied_error(chat, admission, result);
+        error = chat_denied_error(chat, admission, result, output_least_locked(chat));
     }
     chat_fail_locked(chat, &error);
     return false;

@@ -81,16 +81,34 @@ static void front_end(struct request *request) {
     http_exchange_end(request->transport);
 }
 
+/** "SmolLM2-135M-Instruct (smollm2, small)": its name, and its aliases and tier as far as there is room for all of them. */
+static void write_names(const Bora__Internal__V1__ModelDescription *model, char out[ERROR_MESSAGE_BYTES]) {
+    size_t own = (size_t)snprintf(out, ERROR_MESSAGE_BYTES, "%s", model->name), used = own;
+    const char *before = " (";
+    for (size_t i = 0; i <= model->n_aliases && used < ERROR_MESSAGE_BYTES; i++) {
+        const char *name = i < model->n_aliases ? model->aliases[i] : model->tier;
+        if (name[0] == 0 || (i < model->n_aliases && strcmp(name, model->tier) == 0)) continue;
+        used += (size_t)snprintf(out + used, ERROR_MESSAGE_BYTES - used, "%s%s", before, name);
+        before = ", ";
+    }
+    if (used + 1 >= ERROR_MESSAGE_BYTES)
+        out[own < ERROR_MESSAGE_BYTES ? own : ERROR_MESSAGE_BYTES - 1] = 0;
+    else if (before[0] == ',')
+        memcpy(out + used, ")", 2);
+}
+
 /** Which models there are instead of one that is not, as many as the message has room for. Mistral's own message ends before. */
 static void add_served(struct request *request, struct api_error *error) {
     struct worker *workers[LIMIT_MODELS];
     size_t count = workers_list_models(request->gateway->workers, workers, LIMIT_MODELS);
     size_t used = strlen(error->message), left = count;
     for (size_t i = 0; i < count; i++) {
-        const char *name = workers[i]->announcement->model->name, *before = i == 0 ? ". There are: " : ", ";
+        const char *before = i == 0 ? ". There are: " : ", ";
+        char names[ERROR_MESSAGE_BYTES];
         enum { MORE_BYTES = 24 }; /* " and 99999 more" */
-        if (left == count - i && used + strlen(before) + strlen(name) + MORE_BYTES < sizeof error->message) {
-            used += (size_t)snprintf(error->message + used, sizeof error->message - used, "%s%s", before, name);
+        write_names(workers[i]->announcement->model, names);
+        if (left == count - i && used + strlen(before) + strlen(names) + MORE_BYTES < sizeof error->message) {
+            used += (size_t)snprintf(error->message + used, sizeof error->message - used, "%s%s", before, names);
             left--;
         }
         worker_unref(workers[i]);

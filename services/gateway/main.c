@@ -350,9 +350,10 @@ static enum status serve(struct gateway *gateway, const sigset_t *signals, struc
     atomic_store(&gateway->serving, true);
     log_info("serving", LOG_S("http", gateway->settings.http_listen),
              LOG_I("http_port", http_server_port(gateway->http)), LOG_S("grpc", gateway->settings.grpc_listen),
-             LOG_I("grpc_port", rpc_server_port(gateway->grpc)),
-             LOG_I("metrics_port", status_page_port(gateway->status_page)), LOG_S("dialect", gateway->settings.dialect),
-             LOG_I("pid", getpid()));
+             LOG_I("grpc_port", rpc_server_port(gateway->grpc)), LOG_S("dialect", gateway->settings.dialect),
+             LOG_I("pid", getpid()),
+             status_page_port(gateway->status_page) > 0 ? LOG_I("metrics_port", status_page_port(gateway->status_page))
+                                                        : (struct log_field){LOG_FIELD_END, NULL, {0}});
     follow_health(gateway, signals);
     atomic_store(&gateway->draining, true);
     serve_on(gateway, signals);

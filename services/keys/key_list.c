@@ -45,19 +45,34 @@ static bool has_filter(const struct listing *listing) {
     return listing->filter->name != NULL || listing->filter->workspace != NULL;
 }
 
+/** Of a text that may be the beginning of a key's prefix, or its UUID: what its prefix begins with, else "". Fewer characters than of a key's end would find
+ *  keys that nobody meant. */
+static const char *prefix_of(const char *text, char out[KEY_PREFIX_CHARACTERS + 1]) {
+    out[0] = 0;
+    if (text == NULL) return out;
+    size_t length = strlen(text);
+    if (length == UUID_CHARACTERS && uuid_to_prefix(text, out)) return out;
+    out[0] = 0;
+    if (length >= KEY_LAST_CHARACTERS && length <= KEY_PREFIX_CHARACTERS) memcpy(out, text, length + 1);
+    return out;
+}
+
 /** The piece from `first` on. */
 static enum status take_prefixes(struct listing *listing, int64_t first, struct error *err) {
-    char list[STORE_NAME_BYTES], record[STORE_NAME_BYTES], from[24], to[24];
+    char list[STORE_NAME_BYTES], record[STORE_NAME_BYTES], from[24], to[24], prefix[KEY_PREFIX_CHARACTERS + 1];
     const struct key_filter *filter = listing->filter;
     snprintf(from, sizeof from, "%" PRId64, first);
     snprintf(to, sizeof to, "%" PRId64, first + PIECE - 1);
     struct bytes_view key = store_name(list, "keys", listing->organization, NULL);
-    struct bytes_view arguments[] = {bytes_view_string(from), bytes_view_string(to),
+    struct bytes_view arguments[] = {bytes_view_string(from),
+                                     bytes_view_string(to),
                                      store_name(record, "key", listing->organization, ""),
-                                     bytes_view_string(filter->workspace), bytes_view_string(filter->name)};
+                                     bytes_view_string(filter->workspace),
+                                     bytes_view_string(filter->name),
+                                     bytes_view_string(prefix_of(filter->name, prefix))};
     struct redis_reply *reply = NULL;
     if (has_filter(listing))
-        TRY(store_script(listing->service, &match_script, &key, 1, arguments, 5, &reply, err));
+        TRY(store_script(listing->service, &match_script, &key, 1, arguments, 6, &reply, err));
     else
         TRY(store_words(listing->service, &reply, err, WORDS("ZRANGE", list, from, to)));
     size_t ahead = has_filter(listing) ? 1 : 0;

@@ -134,6 +134,10 @@ static enum status add_entry(struct page *page, const struct redis_reply *item, 
     entry->cached_tokens = number_of(words, 'c');
     entry->output_tokens = number_of(words, 'o');
     entry->cost = money_units(number_of(words, 'n'));
+    if (page->response->currency[0] != 0) {
+        entry->_currency_case = BORA__V1__LEDGER_ENTRY___CURRENCY_CURRENCY;
+        entry->currency = page->response->currency;
+    }
     if (entry->id == NULL || entry->time == NULL || entry->started == NULL || entry->request_id == NULL ||
         entry->key_id == NULL || entry->workspace_id == NULL || entry->model == NULL || entry->kind == NULL ||
         entry->endpoint == NULL)

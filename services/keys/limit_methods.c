@@ -12,10 +12,12 @@
 #include "services/keys/money.h"
 #include "services/keys/out_of_memory.h"
 #include "services/keys/prices.h"
+#include "services/keys/time_text.h"
 #include "services/keys/usage_scope.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 enum { MODELS_OF_A_NAME = 64 };
 
@@ -132,11 +134,16 @@ static enum status find_levels(struct handling *handling, const Bora__V1__GetRat
 
 /* --- messages ---------------------------------------------------------------------------------------------------- */
 
-/** `amounts` of those kinds that `limits` has. */
+/** What is used of those kinds that `limits` has, and what is left. */
 static void fill_limits(const struct limits_bounds *limits, const struct limits_bounds *amounts,
-                        struct limits_bounds *out) {
-    for (int i = 0; i < LIMITS_KINDS; i++)
-        out->of[i] = limits->of[i] == LIMITS_ABSENT ? LIMITS_ABSENT : amounts->of[i] > 0 ? amounts->of[i] : 0;
+                        struct limits_bounds *out_used, struct limits_bounds *out_remaining) {
+    *out_used = *out_remaining = LIMITS_UNLIMITED;
+    for (int i = 0; i < LIMITS_KINDS; i++) {
+        if (limits->of[i] == LIMITS_ABSENT) continue;
+        int64_t used = amounts->of[i] > 0 ? amounts->of[i] : 0;
+        out_used->of[i] = used;
+        out_remaining->of[i] = used < limits->of[i] ? limits->of[i] - used : 0;
+    }
 }
 
 /** What an answer is made of. */
@@ -147,12 +154,12 @@ struct report {
     Bora__V1__RateLimit *out;
 };
 
-/** What is used of the row's limits, and of which models it is. */
+/** What is used of the row's limits and what is left, and of which models it is. */
 static enum status fill_used(const struct report *report, const struct level *level, const char *model_or_null,
                              const struct limits_bounds *limits, Bora__V1__RateLimitLevel *row, struct error *err) {
     struct arena *arena = &report->handling->arena;
     const char **models = arena_alloc_array(arena, MODELS_OF_A_NAME, sizeof *models);
-    struct limits_bounds used, shown;
+    struct limits_bounds used, shown, left;
     if (models == NULL) return out_of_memory(err);
     size_t count = model_or_null != NULL ? model_names_find(report->names, model_or_null, models, MODELS_OF_A_NAME) : 0;
     row->models = (char **)models;
@@ -160,9 +167,10 @@ static enum status fill_used(const struct report *report, const struct level *le
     if (count == 0) models[count++] = model_or_null; /* nobody serves it now: it may have been its own name */
     if (report->handling->caller.role < level->least_role) return STATUS_OK;
     TRY(ask_used(report->handling, report->levels->organization, level->scope, models, count, &used, err));
-    fill_limits(limits, &used, &shown);
+    fill_limits(limits, &used, &shown, &left);
     row->used = convert_bounds(&shown, arena);
-    return row->used != NULL ? STATUS_OK : out_of_memory(err);
+    row->remaining = convert_bounds(&left, arena);
+    return row->used != NULL && row->remaining != NULL ? STATUS_OK : out_of_memory(err);
 }
 
 /** None where nothing is left that the caller may see: its limits are everybody's whom they bind, but not what is to be spent. */
@@ -244,6 +252,22 @@ static enum status add_models(const struct levels *levels, struct arena *arena, 
     return STATUS_OK;
 }
 
+/** When the calendar's windows end, UTC. */
+static enum status add_ends(struct arena *arena, Bora__V1__RateLimit *out, struct error *err) {
+    const int64_t today = clock_unix_ns(clock_system()) / NS_PER_S / SECONDS_PER_DAY;
+    time_t now = (time_t)(today * SECONDS_PER_DAY);
+    char day[TIME_TEXT_BYTES], month[TIME_TEXT_BYTES];
+    struct tm parts;
+    gmtime_r(&now, &parts);
+    time_format((today + 1) * SECONDS_PER_DAY, day);
+    time_format(timegm(&(struct tm){.tm_year = parts.tm_year, .tm_mon = parts.tm_mon + 1, .tm_mday = 1}), month);
+    out->_day_resets_at_case = BORA__V1__RATE_LIMIT___DAY_RESETS_AT_DAY_RESETS_AT;
+    out->day_resets_at = arena_copy(arena, day, strlen(day));
+    out->_month_resets_at_case = BORA__V1__RATE_LIMIT___MONTH_RESETS_AT_MONTH_RESETS_AT;
+    out->month_resets_at = arena_copy(arena, month, strlen(month));
+    return out->day_resets_at != NULL && out->month_resets_at != NULL ? STATUS_OK : out_of_memory(err);
+}
+
 enum status rate_limit_get(struct handling *handling, const void *message, ProtobufCMessage **out, struct error *err) {
     struct levels levels = {0};
     struct arena *arena = &handling->arena;
@@ -270,6 +294,7 @@ enum status rate_limit_get(struct handling *handling, const void *message, Proto
         reply->requests_per_second = (double)per_second;
     }
     TRY(add_models(&levels, arena, reply, err));
+    TRY(add_ends(arena, reply, err));
     *out = &reply->base;
     return STATUS_OK;
 }

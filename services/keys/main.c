@@ -100,8 +100,9 @@ static void log_serving(const struct keys_service *service, const struct http_se
         snprintf(address, sizeof address, "%s", listen);
     else
         snprintf(address, sizeof address, "%.*s:%d", (int)(colon - listen), listen, rpc_server_port(service->server));
-    log_info("serving", LOG_S("address", address),
-             LOG_I("metrics_port", status_page != NULL ? http_server_port(status_page) : 0), LOG_I("pid", getpid()));
+    log_info("serving", LOG_S("address", address), LOG_I("pid", getpid()),
+             status_page != NULL ? LOG_I("metrics_port", http_server_port(status_page))
+                                 : (struct log_field){LOG_FIELD_END, NULL, {0}});
 }
 
 /** Redis may come later; but whoever mistyped its address should read why nothing works. */

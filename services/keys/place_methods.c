@@ -269,7 +269,9 @@ static Bora__V1__MeKey *convert_me_key(const struct key_record *key, struct aren
     uuid_of_prefix(key->prefix, id);
     out->id = arena_copy(arena, id, strlen(id));
     out->name = (char *)key->name;
-    return out->id != NULL ? out : NULL;
+    out->_prefix_case = BORA__V1__ME_KEY___PREFIX_PREFIX;
+    out->prefix = arena_copy(arena, key->prefix, strlen(key->prefix));
+    return out->id != NULL && out->prefix != NULL ? out : NULL;
 }
 
 static enum status get_me(struct handling *handling, const void *message, ProtobufCMessage **out_reply,

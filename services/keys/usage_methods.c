@@ -99,6 +99,7 @@ static enum status fill_report(struct handling *handling, const struct usage_tab
     TRY(name_rows(handling, table, organization, named, err));
     for (size_t i = 0; i < table->count; i++) {
         if (!fill_row(&named[i], table, arena, &rows[i])) return too_much_memory(err);
+        if (out->currency[0] != 0) SET(&rows[i], USAGE_ROW, currency, CURRENCY, out->currency);
         out->rows[out->n_rows++] = &rows[i];
     }
     out->total = &rows[table->count];

@@ -58,6 +58,9 @@ def test_lists_of_several_pages(admin, monkeypatch):
     assert places.count("many keys") == 1 and len(places) > 1
     monkeypatch.setattr(module, "PAGE", 3)
     assert [entry.target for entry in admin.audit() if entry.action == "key.create"][:5] == made[::-1]
+    today = datetime.datetime.now(datetime.timezone.utc).date()
+    assert [entry.target for entry in admin.audit(today, action="key", actor="operator")][:5] == made[::-1] and not list(admin.audit(until=today - datetime.timedelta(days=1)))
+    assert [entry.action for entry in admin.audit(key_id=made[0])] == ["key.create"]
 
 
 def test_places_limits_and_money(admin):

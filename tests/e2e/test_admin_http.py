@@ -242,7 +242,7 @@ def test_who_am_i(house, place):
     assert set(me) == {"id", "email", "first_name", "last_name", "user_id", "organization", "workspace", "api_key", "role", "scopes"}
     assert me["id"] == place.service_id and me["user_id"] is None and me["email"] is None and me["role"] == "service"
     assert me["workspace"] == {"id": place.workspace["id"], "name": place.workspace["name"]} and me["organization"]["id"] == place.workspace["organization_id"]
-    assert me["api_key"] == {"id": place.service_id, "name": "a service"} and me["scopes"] == {"models": [], "endpoints": []}
+    assert me["api_key"] == {"id": place.service_id, "name": "a service", "prefix": PREFIX.match(place.service)[1]} and me["scopes"] == {"models": [], "endpoints": []}
     operator = admin(house, "GET", "/v1/users/me")
     assert (operator["id"], operator["role"]) == ("operator", "operator")
 
@@ -315,10 +315,11 @@ def test_rate_limits_and_what_is_used_of_them(house, place):
     body = admin(house, "POST", "/v1/admin/api-keys", {"workspace_uuid": place.workspace["id"], "limits": {"requests_per_second": 50, "tokens_per_minute": 100000}, "model_limits": [{"model": house.model, "limits": {"tokens_per_minute": 90000, "tokens_per_month": 1000000}}]})
     assert house.chat(key=body["key"], max_tokens=4)[0] == 200
     limit = admin(house, "GET", "/v1/admin/rate-limit", key=body["key"])
-    assert set(limit) == {"requests_per_second", "tokens_limits_by_model", "levels"} and limit["requests_per_second"] == 50
+    assert set(limit) == {"requests_per_second", "tokens_limits_by_model", "levels", "day_resets_at", "month_resets_at"} and limit["requests_per_second"] == 50
     assert limit["tokens_limits_by_model"][house.model] == {"tokens_per_minute": 90000, "tokens_per_month": 1000000} and limit["tokens_limits_by_model"]["*"] == {"tokens_per_minute": 100000, "tokens_per_month": None}
     level, = [at for at in limit["levels"] if at["scope"] == "key" and at["model"] is None]
     assert level["id"] == body["key_id"] and level["limits"]["tokens_per_minute"] == 100000 and level["used"]["tokens_per_minute"] > 4
+    assert level["remaining"] == {name: level["limits"][name] - level["used"][name] for name in level["limits"]}
     assert set(level["used"]) <= set(LIMITS)
     assert admin(house, "GET", f"/v1/admin/rate-limit?key_id={body['key_id']}", key=place.admin)["levels"][-1]["scope"] == "key"
     assert house.send("GET", "/v1/admin/rate-limit")[0] in (200, 422)

@@ -373,6 +373,14 @@ def test_usage_comes_as_csv(gateway, keys, grpc_modules):
     assert send(gateway, "GET", "/v1/usage?format=csv")[2].count("\n") == 1
 
 
+@pytest.mark.parametrize("amount, text", [(0.0000985, "0.0000985"), (0.000000001, "0.000000001"), (0, "0"), (12.5, "12.5"), (1e9, "1000000000"), (1e-12, "1e-12"), (1e300, "1e+300")])
+def test_amounts_have_no_exponents(gateway, keys, grpc_modules, amount, text):
+    """Programs read 9.85e-05 as well, people do not; what is no amount of money does not become a line of zeros."""
+    keys.reset(GetSpendLimit=grpc_modules.usage.SpendLimit(spent=amount))
+    request = urllib.request.Request(gateway.base + "/v1/admin/spend-limit", headers={"Authorization": f"Bearer {KEY}"})
+    assert f'"spent":{text},' in urllib.request.urlopen(request, timeout=60).read().decode()
+
+
 def test_refusals_of_downloads_are_answers_like_others(gateway, keys, grpc_modules):
     e = grpc_modules.error
     refusal = Refusal(grpc.StatusCode.PERMISSION_DENIED, "Only administrators may.", e.ErrorDetail(error=e.ApiError()))
@@ -484,10 +492,23 @@ def test_a_keys_service_that_is_gone_is_503_and_unavailable(grpc_modules, tmp_pa
         assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
+def test_a_port_that_is_not_there_is_not_logged(grpc_modules, tmp_path):
+    keys = ScriptedKeys(grpc_modules)
+
+    def serving(name, *flags):
+        with lone_gateway(keys.port, tmp_path / name, *flags) as gateway:
+            line, = [entry for entry in map(json.loads, gateway.log.read_text().splitlines()) if entry["event"] == "serving"]
+            return line
+    assert "metrics_port" not in serving("none") and serving("one", "--metrics-listen", "127.0.0.1:0")["metrics_port"] > 0
+    keys.close()
+
+
 def documented():
     """{(verb, path): (gRPC method, role, scope)} of the tables in docs/admin.md."""
     rows = {}
     for line in (ROOT / "docs" / "admin.md").read_text().splitlines():
+        if not line.startswith("|"):
+            continue
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         found = re.match(r"(GET|POST|PUT|PATCH|DELETE) (`/v1/.*)", cells[0])
         if found:
@@ -507,3 +528,32 @@ def test_documentation_has_every_row_with_its_method_role_and_scope():
     rows = documented()
     assert rows.pop(("GET", "/v1/admin/workers")) == ("`ModelService/ListWorkers`", "admin", "admin")  # the gateway's own
     assert rows == {(verb, path): (name, *methods[name]) for verb, path, name in routes}
+
+
+def samples():
+    """[(verb, path, JSON)] of the answers in docs/admin.md."""
+    text = (ROOT / "docs" / "admin.md").read_text()
+    return [(verb, path, json.loads(body)) for verb, path, body in re.findall(r"^(GET|POST) `(/v1/[^`]*)`[^\n]*:\n\n```json\n(.*?)\n```$", text, re.M | re.S)]
+
+
+def test_documentation_has_an_answer_of_each_kind():
+    assert {next(name for name, value in body.items() if isinstance(value, list)) for _, path, body in samples() if "has_more" in body} == {"keys", "organizations", "workspaces", "entries"}
+    assert len(samples()) >= 11
+
+
+@pytest.mark.parametrize("verb, path, sample", samples(), ids=[f"{verb} {path}" for verb, path, _ in samples()])
+def test_answers_are_as_documented(gateway, keys, grpc_modules, verb, path, sample):
+    """Field by field, and no field more: whoever adds one adds it there."""
+    method = documented()[verb, path][0]
+    fields = json.loads(json.dumps(sample))
+    for entry in fields.get("entries", ()):
+        if "detail" in entry:
+            entry["detail"] = json.dumps(entry["detail"])  # an object in JSON, a text in the message
+    answer = from_dict(response_type(grpc_modules, method), fields)
+    assert {field.name for field in answer.DESCRIPTOR.fields} - set(sample) <= {"next_after"}  # where there is more
+    for item in next((value for value in sample.values() if isinstance(value, list) and value and "has_more" in sample), ()):
+        kind = next(field for field in answer.DESCRIPTOR.fields if field.message_type and isinstance(sample[field.name], list)).message_type
+        assert {field.name for field in kind.fields} - set(item) <= {"actor_name"}  # of a key that did it; here it was the operator
+    keys.reset(**{method: answer})
+    status, _, body = send(gateway, verb, path, {} if verb == "POST" else None)
+    assert (status, body) == (200, sample)

@@ -23,6 +23,10 @@ def cli(house, tmp_path):
     return Cli(house, tmp_path)
 
 
+def number(text):
+    return int(text.replace(",", ""))
+
+
 # ---- help, manual, completion -------------------------------------------------------------------------------------------
 
 
@@ -142,7 +146,7 @@ def test_zsh_completes(cli):
     (["kesy"], "did you mean 'keys'?"),
     (["keys", "lits"], "did you mean 'keys list'?"),
     (["keys", "--jsno"], "unknown option --jsno; did you mean --json?"),
-    (["--json", "keys"], "options come behind the command"),
+    (["--csv", "usage"], "unknown option '--csv' in front of a command"),
     (["keys", "get"], "KEY_ID is missing"),
     (["keys", "create", "--role", "boss"], "--role: 'boss' is not one of admin|member|service"),
     (["keys", "create", "--tokens-per-minute", "1.5"], "--tokens-per-minute: '1.5' is no number"),
@@ -218,6 +222,56 @@ def test_lists_of_several_pages_are_one(cli):
     newest = [entry["id"] for entry in cli.json("audit", "--all")["entries"]]
     assert [entry["id"] for entry in cli.json("audit", "--limit", "2")["entries"]] == newest[:2]
     assert len(newest) > 3 and len(set(newest)) == len(newest)
+
+
+def test_a_key_is_found_by_its_name_its_id_and_its_status(cli):
+    _, key_id = cli.new_key("--name", "needle of the search")
+    found = cli.json("keys", "get", "needle of the search")
+    assert found["prefix"] == key_id == cli.json("keys", "get", key_id)["prefix"] == cli.json("keys", "get", found["key_id"])["prefix"]
+    for text in (key_id, key_id[:6], found["key_id"], found["key_id"].upper(), "needle of"):
+        assert key_id in [key["prefix"] for key in cli.json("keys", "list", "--name", text)["keys"]], text
+    assert cli.json("keys", "list", "--name", found["key_id"])["keys"] == cli.json("keys", "list", "--name", key_id)["keys"]
+    assert cli.run("keys", "list", "--name", key_id[2:] + "0") == "" and "no such keys" in cli.errors
+    _, other = cli.new_key("--name", "needle of the search")
+    cli.run("keys", "get", "needle of the search", status=USAGE)
+    assert "2 keys are called 'needle of the search'" in cli.errors
+    cli.run("keys", "revoke", other)
+    assert cli.json("keys", "get", "needle of the search")["prefix"] == key_id  # the one that is left
+    cli.run("keys", "disable", key_id)
+    by_status = {status: {key["prefix"] for key in cli.json("keys", "list", "--status", status, "--name", "needle")["keys"]} for status in ("active", "disabled", "expired", "revoked")}
+    assert by_status == {"active": set(), "disabled": {key_id}, "expired": set(), "revoked": {other}}
+    cli.run("keys", "list", "--status", "lost", status=USAGE)
+    cli.run("keys", "get", "needle", status=NOT_FOUND)  # a part of a name is no name
+    assert "NOT_FOUND" in cli.errors
+
+
+def test_options_of_every_command_may_stand_in_front_of_it(cli):
+    assert json.loads(cli.run("--json", "keys", "--name", "nobody has this"))["keys"] == []
+    assert json.loads(cli.run("--json", f"--address={cli.environment['BORA_ADDRESS']}", "models", BORA_ADDRESS="127.0.0.1:1"))["data"]
+    cli.run("--profile", "nightly", "config", "set", "timeout", "30s")
+    assert json.loads(cli.run("--profile", "nightly", "config", "--json"))["profile"] == "nightly"
+    cli.run("--retry", "1000", "models", status=USAGE)
+    assert "--retry: from 0 to 100" in cli.errors
+
+
+def test_the_audit_trail_of_one_key_is_read_by_people_and_by_programs(cli):
+    _, key_id = cli.new_key("--name", "watched", "--expires", "2031-01-02", "--tokens-per-day", "5")
+    cli.run("limits", "set", "--key", key_id, "--tokens-per-day", "none")
+    table = cli.run("audit", "--key", key_id)
+    lines = table.splitlines()
+    assert len(lines) == 3 and re.match(r"TIME +ACTOR +CALLED +ACTION +TARGET +NAME +FROM +DETAIL$", lines[0])
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  operator ", lines[1]) and lines[1].endswith("limits: tokens_per_day 5 → none")
+    assert re.search(r"workspace: default \([0-9a-f-]{36}\); role: service; expires: 2031-01-0\d \d\d:\d\d; limits: tokens_per_day 5$", lines[2])
+    assert [entry["action"] for entry in cli.json("audit", "--key", key_id, "--action", "key.create")["entries"]] == ["key.create"]
+    assert cli.json("audit", "--key", key_id, "--from", "7d", "--to", "now", "--actor", "operator")["has_more"] is False
+    assert cli.run("audit", "--key", key_id, "--to", "2020-01-01") == "" and "Nothing that fits" in cli.errors
+    rows = list(csv.DictReader(io.StringIO(cli.run("audit", "--key", key_id, "--csv"))))
+    assert [row["action"] for row in rows] == [entry["action"] for entry in cli.json("audit", "--key", key_id)["entries"]]
+    assert json.loads(rows[0]["detail"]) == {"limits": {"before": {"tokens_per_day": 5}, "after": {}}} and rows[0]["time"].endswith("Z")
+    cli.run("audit", "--csv", "--json", status=USAGE)
+    admin, admin_id = cli.new_key("--role", "admin", "--name", "the boss")
+    cli.run("keys", "disable", key_id, BORA_ADMIN_KEY=None, BORA_API_KEY=admin)
+    assert re.search(rf"  {admin_id}  the boss  key.update +{key_id}  watched ", cli.run("audit", "--actor", admin_id))
 
 
 def test_who_may_not_is_told_so(cli):
@@ -355,11 +409,19 @@ def test_limits_are_changed_one_by_one_and_shown(cli):
 
     cli.run("chat", "--max-tokens", "4", "hi", BORA_API_KEY=key)
     table = cli.run("limits", BORA_API_KEY=key)  # one's own
-    assert re.search(r"^  tokens / day +\d+ of 1,000,000 +0 %$", table, re.M)
+    used, left = map(number, re.search(r"^  tokens / day +([\d,]+) of 1,000,000 +0 %  ([\d,]+) left$", table, re.M).groups())
+    assert used > 0 and used + left == 1000000
+    assert re.search(r"^The day's limits begin anew at \d{4}-\d\d-\d\d \d\d:\d\d\.$", table, re.M) and "month" not in table
     levels = cli.json("limits", "--key", key_id)["levels"]
     assert {(level["scope"], level["model"]) for level in levels} >= {("key", None), ("key", "small")}
     assert all(level["used"]["tokens_per_day"] > 0 for level in levels if level["model"] is None and level["scope"] == "key")
 
+    place = cli.json("workspaces", "create", "limited from the start", "--tokens-per-day", "1M", "--each-key", "tokens-per-day=10k,concurrent-streams=1")
+    assert (place["limits"], place["key_limits"]) == ({"tokens_per_day": 1000000}, {"tokens_per_day": 10000, "concurrent_streams": 1})
+    for wrong, says in (("5", "--each-key: '5' is not as"), ("tokens-per-week=5", "--each-key: there is no limit 'tokens-per-week'"), ("tokens-per-day=x", "--each-key: tokens-per-day: 'x'"), ("", "--each-key is empty")):
+        cli.run("workspaces", "create", "never made", "--each-key", wrong, status=USAGE)
+        assert says in cli.errors
+    assert " 1 stream\n" in cli.run("workspaces", "get", "limited from the start")
     place = cli.json("workspaces", "create", "limited")
     cli.run("limits", "set", "--workspace", place["id"], "--each-key", "--requests-per-second", "5")
     assert cli.json("workspaces", "get", place["id"])["key_limits"] == {"requests_per_second": 5}
@@ -511,8 +573,10 @@ def test_chat_and_complete_take_words_or_standard_input(cli):
     assert "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"]) == answer.rstrip("\n")
     assert cli.run("chat", *ask, "--model", "small", "Say hi.", BORA_MODEL="nosuchmodel") == answer
     cli.run("chat", *ask, "Say hi.", status=NOT_FOUND, BORA_MODEL="nosuchmodel")
-    assert f"served now: {cli.house.model}" in cli.errors
-    cli.run("chat", stdin="", status=USAGE)
+    assert f"served now: {cli.house.model} (smollm2, smollm2-latest, small)\n" in cli.errors
+    for words in (["chat"], ["chat", "-"], ["chat", ""], ["complete", ""]):
+        cli.run(*words, stdin="", status=USAGE)
+        assert "the question is empty" in cli.errors
 
 
 def test_interrupted_ends_by_the_signal(cli):
@@ -556,10 +620,10 @@ def test_a_conversation_on_a_terminal(cli, tmp_path):
     terminal.type("/nonsense\r")
     terminal.expect("there is no /nonsense here")
     terminal.type("/model nosuchmodel\r")
-    terminal.type("hello\r")
-    terminal.expect("served now: ")  # what goes wrong ends the turn, not the conversation
+    terminal.expect("no model is served as nosuchmodel, so the next question goes to .*; served: ")  # at once, not after the next question
+    terminal.type("/model smollm2\r")
     terminal.type("/model\r")
-    terminal.expect(f"served: {cli.house.model}")
+    terminal.expect(f"asked: smollm2; served: {cli.house.model}")
     terminal.type("\x04")
     assert terminal.end() == OK
     history = tmp_path / "state/bora/history"
@@ -722,7 +786,7 @@ def test_an_answer_that_a_limit_cuts_says_so(cli):
     cli.run("chat", "--temperature", "0", story, BORA_API_KEY=key)
     assert "the answer was cut: a limit of the key, its workspace or organization leaves no more tokens" in cli.errors
     cli.run("chat", "--temperature", "0", "--max-tokens", "8", story)
-    assert "the answer was cut: --max-tokens or the model's context is used up" in cli.errors
+    assert "the answer was cut: --max-tokens is used up" in cli.errors
 
 
 @pytest.mark.skipif(shutil.which("man") is None, reason="man is not installed")

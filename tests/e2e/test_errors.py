@@ -117,7 +117,7 @@ def test_missing_model_and_unknown_model(house):
     assert status == 422 and loc(body) == ["body", "model"]
     status, _, body = house.chat(model="nothing")
     assert status == 400
-    assert (body["object"], body["message"], body["type"], body["code"]) == ("error", f"Invalid model: nothing. There are: {house.model}", "invalid_model", "1500")
+    assert (body["object"], body["message"], body["type"], body["code"]) == ("error", f"Invalid model: nothing. There are: {house.model} (smollm2, smollm2-latest, small)", "invalid_model", "1500")
 
 
 @pytest.mark.parametrize("roles", [["user", "assistant"], ["tool"], ["user", "tool"], ["assistant"]])

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Limits are exact: not one request over at 64 concurrent; tokens are reserved for the worst case and the rest comes back."""
 import json
+import re
 import socket
 import statistics
 import threading
@@ -43,7 +44,7 @@ def test_not_one_request_over_at_64_concurrent(house):
     statuses = [r[0] for r in results]
     assert statuses.count(200) == 10 and statuses.count(429) == 54, statuses
     _, headers, body = next(r for r in results if r[0] == 429)
-    assert (body["type"], body["code"], body["message"]) == ("rate_limited", "1300", "Rate limit exceeded: this key has 10 requests per minute")
+    assert (body["type"], body["code"]) == ("rate_limited", "1300") and re.fullmatch(r"Rate limit exceeded: this key has 10 requests per minute; try again in \d+ s", body["message"])
     assert 1 <= int(headers["retry-after"]) <= 61
     assert int(headers["retry-after-ms"]) <= 1000 * int(headers["retry-after"]) < int(headers["retry-after-ms"]) + 1000
     _, headers, _ = next(r for r in results if r[0] == 200)
@@ -233,9 +234,10 @@ def test_one_call_of_redis_admits_whatever_the_limits(house):
     status, _, workspace = house.send("POST", "/v1/admin/workspaces", {"name": "one call", **fields}, key=house.admin_key)
     assert status == 200, workspace
     key, _ = house.new_key(workspace_uuid=workspace["id"], **fields)
-    assert house.chat(key=key, max_tokens=1)[0] == 200  # the key is known now, and a limit that is new has been counted up
-    monitor = Monitor(house, "redis-limits")
-    assert [house.chat(key=key, max_tokens=1)[0] for _ in range(20)] == [200] * 20
+    with another_gateway(house, "--no-admit-ahead") as gateway:  # for requests that may not come it would ask as well
+        assert house.chat(key=key, max_tokens=1, base=gateway.base)[0] == 200  # the key is known now, and a limit that is new has been counted up
+        monitor = Monitor(house, "redis-limits")
+        assert [house.chat(key=key, max_tokens=1, base=gateway.base)[0] for _ in range(20)] == [200] * 20
     commands = [line for line in monitor.end().split(b"\r\n") if key.split("_")[1].encode() in line and b" lua]" not in line]
     admissions = [line for line in commands if b"limits_admit" in line]
     assert len(admissions) == 20, commands
@@ -283,14 +285,39 @@ def test_tokens_are_reserved_and_returned(house):
 def test_model_limits_bind_beside_the_keys_own(house):
     key, _ = house.new_key(limits={"requests_per_minute": 100}, model_limits=[{"model": house.model, "limits": {"requests_per_minute": 2}}])
     assert [house.chat(key=key, max_tokens=1)[0] for _ in range(3)] == [200, 200, 429]
-    assert house.chat(key=key, max_tokens=1)[2]["message"] == "Rate limit exceeded: this key has 2 requests per minute with this model"
+    assert re.fullmatch(r"Rate limit exceeded: this key has 2 requests per minute with this model; try again in \d+ s", house.chat(key=key, max_tokens=1)[2]["message"])
 
 
 def test_a_refusal_for_tokens_says_so(house):
-    key, _ = house.new_key(limits={"requests_per_minute": 100, "tokens_per_minute": 300})
-    house.chat(key=key, max_tokens=100, logit_bias={"0": -100, "2": -100})
-    status, _, body = house.chat(key=key, max_tokens=200)
-    assert (status, body["message"]) == (429, "Rate limit exceeded: this key has 300 tokens per minute")
+    key, _ = house.new_key(limits={"requests_per_minute": 100, "tokens_per_minute": 300, "tokens_per_day": 5000})
+    usage = house.chat(key=key, max_tokens=100, logit_bias={"0": -100, "2": -100})[2]["usage"]
+    until(lambda: house.metric("http", "bora_gateway_requests_running") == 0, "it has settled")
+    status, headers, body = house.chat(key=key, max_tokens=200)
+    left, asked = 300 - usage["total_tokens"], usage["prompt_tokens"] + 200
+    found = re.fullmatch(rf"Rate limit exceeded: this key has 300 tokens per minute; {left} are left, this request asks for {asked}; try again in (\d+) s", body["message"])
+    assert status == 429 and found and found[1] == headers["retry-after"], body
+    assert (headers["x-ratelimit-limit-tokens-day"], headers["x-ratelimit-remaining-tokens-day"]) == ("5000", str(5000 - usage["total_tokens"])) and "x-ratelimit-limit-tokens-month" not in headers
+
+
+def test_a_refusal_for_spend_has_amounts_to_read_and_days(house):
+    """No exponents, however small they are."""
+    house.send("PUT", "/v1/admin/prices", {"currency": "EUR", "prices": [{"model": "small", "input_per_million": 0.1, "output_per_million": 0.1}]}, key=house.admin_key)
+    try:
+        key, _ = house.new_key(limits={"spend_per_month": 0.00001})
+        usage = house.chat(key=key, max_tokens=20, logit_bias={"0": -100, "2": -100})[2]["usage"]
+        until(lambda: house.metric("http", "bora_gateway_requests_running") == 0, "it has settled")
+        assert house.chat(key=key, max_tokens=4000)[2]["message"].startswith(f"Rate limit exceeded: this request may cost {(usage['prompt_tokens'] + 4000) / 1e7:.7f}, more than the limit of 0.00001 on spend per month of this key")
+        message = house.chat(key=key, max_tokens=60)[2]["message"]
+        found = re.fullmatch(r"Rate limit exceeded: this key has a limit of 0\.00001 on its spend per month; (0\.\d+) is left, this request asks for (0\.\d+); try again in \d+ (d|h|min|s)", message)
+        assert found and (round(float(found[1]) * 1e7), round(float(found[2]) * 1e7)) == (100 - usage["total_tokens"], usage["prompt_tokens"] + 60), message
+    finally:
+        house.send("PUT", "/v1/admin/prices", {"currency": "EUR", "prices": []}, key=house.admin_key)
+
+
+def test_a_refusal_for_answers_under_way_does_not_promise_when(house):
+    key, _ = house.new_key(limits={"concurrent_streams": 1})
+    messages = [body["message"] for status, _, body in many(house, key, 16, max_tokens=60, logit_bias={"0": -100, "2": -100}) if status == 429]
+    assert messages and set(messages) == {"Rate limit exceeded: this key has 1 request at a time; as many are under way"}
 
 
 def test_model_limits_may_use_any_name_of_the_model(house):

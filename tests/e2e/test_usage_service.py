@@ -248,7 +248,8 @@ def test_pages_of_the_ledger(service, tenant, modules):
         return service.usage("ListLedger", tenant.admin, **fields)
     first = page(limit=1)
     entry = first.entries[0]
-    assert first.has_more and first.currency == "EUR"
+    assert first.has_more and first.currency == "EUR" and {entry.currency for entry in first.entries} == {"EUR"}
+    assert {row.currency for row in tenant.usage().rows} == {"EUR"}  # a column of CSV, behind all others
     assert (entry.input_tokens, entry.model, entry.kind, entry.endpoint, entry.cost) == (0, "large", "settled", "chat", 1.500000007)
     assert (entry.key_id, entry.workspace_id) == (tenant.made["member"].key_id, tenant.places[0].id)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", entry.time)
@@ -410,6 +411,23 @@ def test_what_is_used_is_seen_by_whose_it_is(service, tenant):
     assert seen(tenant.admin) == seen(OPERATOR) == [("organization", "", True, True), ("organization", "large", True, True), ("workspace", "", True, True), ("key", "", True, True)]
 
 
+def test_what_is_left_and_when_it_comes_back(service, tenant):
+    """Of every limit whose use the caller may see: never less than nothing."""
+    tenant.settle(tenant.entry("service", i=100, n=7))
+    key = tenant.made["service"]
+    service.keys("UpdateKey", tenant.admin, key_id=key.key_id, limits={"tokens_per_month": 1000, "spend_per_month": 5, "concurrent_streams": 3, "requests_per_minute": 60}, model_limits={"items": [{"model": "small", "limits": {"tokens_per_month": 50}}]})
+    service.tenants("UpdateOrganization", organization_id=tenant.id, limits={"tokens_per_day": 100})
+    limit = service.usage("GetRateLimit", tenant.service_key)
+    own, small = limit.levels[-2:]
+    assert (own.remaining.tokens_per_month, round(own.remaining.spend_per_month * 1e9), own.remaining.concurrent_streams, own.remaining.requests_per_minute) == (895, 5 * 10**9 - 7, 3, 60)
+    assert not own.remaining.HasField("tokens_per_day") and small.used.tokens_per_month == 105 and small.remaining.HasField("tokens_per_month") and small.remaining.tokens_per_month == 0
+    assert not limit.levels[0].HasField("remaining")  # what others use is not shown to a service key
+    now = datetime.datetime.now(datetime.timezone.utc)
+    day, month = (datetime.datetime.fromisoformat(text.replace("Z", "+00:00")) for text in (limit.day_resets_at, limit.month_resets_at))
+    assert datetime.timedelta(0) < day - now <= datetime.timedelta(days=1) and day.time() == datetime.time() and day.tzinfo is not None
+    assert (month.year, month.month, month.day, month.time()) == (now.year + now.month // 12, now.month % 12 + 1, 1, datetime.time())
+
+
 def used_of_month(service, tenant, key):
     """Of the key's own limit."""
     return service.usage("GetRateLimit", tenant.admin, key_id=key.key_id).levels[-1].used
@@ -443,6 +461,49 @@ def test_a_limit_that_is_set_while_the_limits_redis_is_away_counts_the_past(serv
 
 def level_name(service, tenant):
     return service.tenants("GetOrganization", organization_id=tenant.id).name
+
+
+def test_the_audit_trail_by_key_actor_action_and_time(service, tenant, modules):
+    """By id or UUID; of what is rare a page says where the next one begins."""
+    key = tenant.new_key(0, name="watched")
+    prefix = prefix_of(key)
+    for name in ("second", "third"):
+        service.keys("UpdateKey", tenant.admin, key_id=key.key_id, name=name)
+    service.keys("CreateKey", tenant.admin, workspace_uuid=tenant.places[0].id, name="another")
+
+    def found(**fields):
+        return [(entry.action, entry.target_name) for entry in service.tenants("ListAudit", organization_id=tenant.id, **fields).entries]
+    own = [("key.update", "third"), ("key.update", "second"), ("key.create", "watched")]
+    assert found(key_id=prefix) == found(key_id=key.key_id) == own
+    by_admin = [("key.create", "another"), *own[:2]]
+    admin = tenant.made["admin"]
+    assert found(actor=admin.key_id) == found(actor=prefix_of(admin)) == by_admin
+    assert found(key_id=prefix_of(admin)) == [*by_admin, ("key.create", "the admin")]
+    assert found(actor="operator", key_id=prefix) == own[2:] and found(actor="nobody") == []
+    assert found(action="key.update") == own[:2] and len(found(action="key")) == 7 and found(action="key.") == found(action="ke") == []
+    assert {action for action, _ in found(action="workspace")} == {"workspace.create"}
+    entries = service.tenants("ListAudit", tenant.admin).entries
+    assert {entry.actor_name for entry in entries if entry.actor == prefix_of(admin)} == {"the admin"} and not any(entry.HasField("actor_name") for entry in entries if entry.actor == "operator")
+    later = (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert found(**{"from": later}) == [] and len(found(to=later)) == len(entries) and len(found(**{"from": "2026-01-01"}, to=later)) == len(entries)
+    assert found(to="2020-01-01") == []
+    for field in ("from", "to"):
+        assert refused(modules, grpc.StatusCode.INVALID_ARGUMENT, lambda: found(**{field: "soon"})) == field
+    page = service.tenants("ListAudit", organization_id=tenant.id, key_id=prefix, limit=2)
+    assert page.has_more and [entry.target_name for entry in page.entries] == ["third", "second"] and page.next_before == page.entries[-1].id
+    rest = service.tenants("ListAudit", organization_id=tenant.id, key_id=prefix, limit=2, before=page.next_before, to=later)
+    assert [entry.target_name for entry in rest.entries] == ["watched"] and not rest.has_more
+
+
+def test_a_rare_entry_of_a_long_audit_trail_is_found_page_by_page(service, tenant):
+    """One call looks through some ten thousand entries."""
+    service.keys("UpdateKey", tenant.admin, key_id=tenant.made["service"].key_id, name="rare")
+    script = "for i = 1, 12000 do redis.call('XADD', KEYS[1], '*', 'actor', 'operator', 'action', 'limits.update', 'target', 't', 'name', 'n', 'detail', '{}') end return 1"
+    assert service.redis.ask("EVAL", script, "1", f"bora:audit:{{{tenant.id}}}") == "1"
+    page = service.tenants("ListAudit", tenant.admin, action="key.update")
+    assert list(page.entries) == [] and page.has_more
+    rest = service.tenants("ListAudit", tenant.admin, action="key.update", before=page.next_before)
+    assert [entry.target_name for entry in rest.entries] == ["rare"] and not rest.has_more
 
 
 def audit(service, tenant_id=None):

@@ -91,7 +91,7 @@ class Admin:
     # --- keys ------------------------------------------------------------------------------------------------------
 
     def keys(self, *, name: Optional[str] = None, workspace_id: Optional[str] = None, organization_id: Optional[str] = None) -> Iterator[keys_pb2.ApiKey]:
-        """Oldest first. `name`: part of it, or the key's last four characters."""
+        """Oldest first. `name`: part of it, the key's last four characters, its prefix or the beginning of that, or its UUID."""
         request = _fill(keys_pb2.ListKeysRequest(), name=name, workspace_id=workspace_id, organization_id=organization_id)
         return self._list("KeyService/ListKeys", request, keys_pb2.ListKeysResponse, "keys", "after", "key_id")
 
@@ -206,9 +206,11 @@ class Admin:
         request = _fill(usage_pb2.ListLedgerRequest(), **{"from": _moment(since)}, to=_moment(until), after=after, key_id=key_id, model=model, organization_id=organization_id)
         return self._list("UsageService/ListLedger", request, usage_pb2.ListLedgerResponse, "entries", "after", "id")
 
-    def audit(self, *, organization_id: Optional[str] = None) -> Iterator[tenants_pb2.AuditEntry]:
-        """Who changed what, newest first."""
-        request = _fill(tenants_pb2.ListAuditRequest(), organization_id=organization_id)
+    def audit(self, since: Optional[Moment] = None, until: Optional[Moment] = None, *, key_id: Optional[str] = None, actor: Optional[str] = None,
+              action: Optional[str] = None, organization_id: Optional[str] = None) -> Iterator[tenants_pb2.AuditEntry]:
+        """Who changed what, newest first. `key_id`: what was done to this key and with it; `action`: "key.create", or "key" for all of a key's."""
+        request = _fill(tenants_pb2.ListAuditRequest(), **{"from": _moment(since)}, to=_moment(until), key_id=key_id, actor=actor, action=action,
+                        organization_id=organization_id)
         return self._list("TenantService/ListAudit", request, tenants_pb2.ListAuditResponse, "entries", "before", "id")
 
     def workers(self) -> list[models_pb2.WorkerInfo]:
@@ -236,8 +238,9 @@ class Admin:
             found = getattr(page, items)
             yield from found
             seen += len(found)
-            if hasattr(page, "next_after") and page.HasField("next_after"):  # of the ledger, whose page may have few entries or none and yet not be the last
-                request.after = page.next_after
+            following = "next_" + cursor  # of the ledger and the audit trail, whose page may have few entries or none and yet not be the last
+            if hasattr(page, following) and page.HasField(following):
+                setattr(request, cursor, getattr(page, following))
                 continue
             if page.has_more and not found and hasattr(page, "next_after"):  # a keys service from before it told so
                 raise BoraError("There is more of the ledger, but the service does not say where it goes on.")

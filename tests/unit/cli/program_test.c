@@ -467,7 +467,7 @@ static void test_model_that_is_not_named_is_the_only_one(void **state) {
     assert_non_null(memmem(gateway.last_request.data, gateway.last_request.length, "smollm2-135m-instruct", 21));
     pthread_mutex_unlock(&gateway.mutex);
     atomic_store(&gateway.models, 2);
-    assert_runs("chat|hi", 2, "bora: choose one with --model: smollm2-135m-instruct, mine\n");
+    assert_runs("chat|hi", 2, "bora: choose one with --model: smollm2-135m-instruct (smollm2, latest, small), mine\n");
     assert_runs("chat|--model|mine|hi", 0, "Hello");
     setenv("BORA_MODEL", "theirs", 1);
     assert_runs("chat|hi", 0, "Hello");
@@ -481,8 +481,9 @@ static void test_model_that_is_not_named_is_the_only_one(void **state) {
 
 static void test_refused_model_is_answered_with_what_there_is(void **state) {
     (void)state;
-    assert_runs("chat|--model|gpt|model", 4,
-                "bora: Invalid model: gpt (INVALID_ARGUMENT)\n  served now: smollm2-135m-instruct\n");
+    assert_runs(
+        "chat|--model|gpt|model", 4,
+        "bora: Invalid model: gpt (INVALID_ARGUMENT)\n  served now: smollm2-135m-instruct (smollm2, latest, small)\n");
     atomic_store(&gateway.models, 0);
     assert_runs("chat|--model|gpt|model", 4, "  served now: none\n");
 }
@@ -631,7 +632,11 @@ static void test_wrong_calls_exit_with_2(void **state) {
     for (size_t i = 0; i < sizeof helps / sizeof *helps; i++) assert_runs(helps[i], 0, "Usage: bora");
     assert_runs("--version", 0, "bora ");
     assert_runs("--help", 0, "127.0.0.1:8081");
-    assert_runs("--address|x|models", 2, "options come behind the command");
+    assert_runs("--adress|x|models", 2, "unknown option '--adress' in front of a command");
+    assert_runs("--address|x", 2, "no command behind '--address'");
+    assert_runs("--address", 2, "no command behind '--address'");
+    assert_runs("--json|--help", 0, "Usage: bora");
+    assert_runs("--json|--address|x:1|completion|bash", 2, "unknown option --json"); /* it asks no gateway */
     assert_runs("key|create|--requests-per-minute|-1", 2, "--requests-per-minute: '-1' is no number of 0 or more");
     assert_runs("key|create|--expires-in|0", 2, "--expires-in must be 1s or more");
     assert_runs("key|create|--expires-in|banana", 2, "30d");

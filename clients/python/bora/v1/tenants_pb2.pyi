@@ -10,9 +10,10 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class AuditEntry(_message.Message):
-    __slots__ = ["action", "actor", "address", "detail", "id", "request_id", "target", "target_name", "time"]
+    __slots__ = ["action", "actor", "actor_name", "address", "detail", "id", "request_id", "target", "target_name", "time"]
     ACTION_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_NAME_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -22,6 +23,7 @@ class AuditEntry(_message.Message):
     TIME_FIELD_NUMBER: _ClassVar[int]
     action: str
     actor: str
+    actor_name: str
     address: str
     detail: str
     id: str
@@ -29,7 +31,7 @@ class AuditEntry(_message.Message):
     target: str
     target_name: str
     time: str
-    def __init__(self, id: _Optional[str] = ..., time: _Optional[str] = ..., actor: _Optional[str] = ..., action: _Optional[str] = ..., target: _Optional[str] = ..., target_name: _Optional[str] = ..., detail: _Optional[str] = ..., request_id: _Optional[str] = ..., address: _Optional[str] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., time: _Optional[str] = ..., actor: _Optional[str] = ..., action: _Optional[str] = ..., target: _Optional[str] = ..., target_name: _Optional[str] = ..., detail: _Optional[str] = ..., request_id: _Optional[str] = ..., address: _Optional[str] = ..., actor_name: _Optional[str] = ...) -> None: ...
 
 class CreateOrganizationRequest(_message.Message):
     __slots__ = ["limits", "model_limits", "name"]
@@ -100,22 +102,33 @@ class GetWorkspaceRequest(_message.Message):
     def __init__(self, workspace_id: _Optional[str] = ...) -> None: ...
 
 class ListAuditRequest(_message.Message):
-    __slots__ = ["before", "limit", "organization_id"]
+    __slots__ = ["action", "actor", "before", "key_id", "limit", "organization_id", "to"]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
     BEFORE_FIELD_NUMBER: _ClassVar[int]
+    FROM_FIELD_NUMBER: _ClassVar[int]
+    KEY_ID_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     ORGANIZATION_ID_FIELD_NUMBER: _ClassVar[int]
+    TO_FIELD_NUMBER: _ClassVar[int]
+    action: str
+    actor: str
     before: str
+    key_id: str
     limit: int
     organization_id: str
-    def __init__(self, limit: _Optional[int] = ..., before: _Optional[str] = ..., organization_id: _Optional[str] = ...) -> None: ...
+    to: str
+    def __init__(self, limit: _Optional[int] = ..., before: _Optional[str] = ..., organization_id: _Optional[str] = ..., actor: _Optional[str] = ..., action: _Optional[str] = ..., key_id: _Optional[str] = ..., to: _Optional[str] = ..., **kwargs) -> None: ...
 
 class ListAuditResponse(_message.Message):
-    __slots__ = ["entries", "has_more"]
+    __slots__ = ["entries", "has_more", "next_before"]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     HAS_MORE_FIELD_NUMBER: _ClassVar[int]
+    NEXT_BEFORE_FIELD_NUMBER: _ClassVar[int]
     entries: _containers.RepeatedCompositeFieldContainer[AuditEntry]
     has_more: bool
-    def __init__(self, entries: _Optional[_Iterable[_Union[AuditEntry, _Mapping]]] = ..., has_more: bool = ...) -> None: ...
+    next_before: str
+    def __init__(self, entries: _Optional[_Iterable[_Union[AuditEntry, _Mapping]]] = ..., has_more: bool = ..., next_before: _Optional[str] = ...) -> None: ...
 
 class ListOrganizationsRequest(_message.Message):
     __slots__ = ["limit", "offset"]
@@ -176,12 +189,14 @@ class Me(_message.Message):
     def __init__(self, id: _Optional[str] = ..., email: _Optional[str] = ..., organization: _Optional[_Union[MePlace, _Mapping]] = ..., workspace: _Optional[_Union[MePlace, _Mapping]] = ..., api_key: _Optional[_Union[MeKey, _Mapping]] = ..., role: _Optional[str] = ..., scopes: _Optional[_Union[_keys_pb2.Scopes, _Mapping]] = ..., first_name: _Optional[str] = ..., last_name: _Optional[str] = ..., user_id: _Optional[str] = ...) -> None: ...
 
 class MeKey(_message.Message):
-    __slots__ = ["id", "name"]
+    __slots__ = ["id", "name", "prefix"]
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+    prefix: str
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., prefix: _Optional[str] = ...) -> None: ...
 
 class MePlace(_message.Message):
     __slots__ = ["id", "name"]

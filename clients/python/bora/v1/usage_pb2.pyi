@@ -57,9 +57,10 @@ class GetUsageRequest(_message.Message):
     def __init__(self, to: _Optional[str] = ..., year: _Optional[int] = ..., month: _Optional[int] = ..., interval: _Optional[str] = ..., group_by: _Optional[_Iterable[str]] = ..., key_id: _Optional[str] = ..., workspace_id: _Optional[str] = ..., model: _Optional[str] = ..., organization_id: _Optional[str] = ..., format: _Optional[str] = ..., **kwargs) -> None: ...
 
 class LedgerEntry(_message.Message):
-    __slots__ = ["cached_tokens", "cost", "endpoint", "id", "input_tokens", "key_id", "key_name", "key_prefix", "kind", "model", "output_tokens", "request_id", "started", "time", "workspace_id", "workspace_name"]
+    __slots__ = ["cached_tokens", "cost", "currency", "endpoint", "id", "input_tokens", "key_id", "key_name", "key_prefix", "kind", "model", "output_tokens", "request_id", "started", "time", "workspace_id", "workspace_name"]
     CACHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
     COST_FIELD_NUMBER: _ClassVar[int]
+    CURRENCY_FIELD_NUMBER: _ClassVar[int]
     ENDPOINT_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -76,6 +77,7 @@ class LedgerEntry(_message.Message):
     WORKSPACE_NAME_FIELD_NUMBER: _ClassVar[int]
     cached_tokens: int
     cost: float
+    currency: str
     endpoint: str
     id: str
     input_tokens: int
@@ -90,7 +92,7 @@ class LedgerEntry(_message.Message):
     time: str
     workspace_id: str
     workspace_name: str
-    def __init__(self, id: _Optional[str] = ..., time: _Optional[str] = ..., request_id: _Optional[str] = ..., key_id: _Optional[str] = ..., workspace_id: _Optional[str] = ..., model: _Optional[str] = ..., input_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cost: _Optional[float] = ..., kind: _Optional[str] = ..., endpoint: _Optional[str] = ..., started: _Optional[str] = ..., key_prefix: _Optional[str] = ..., key_name: _Optional[str] = ..., workspace_name: _Optional[str] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., time: _Optional[str] = ..., request_id: _Optional[str] = ..., key_id: _Optional[str] = ..., workspace_id: _Optional[str] = ..., model: _Optional[str] = ..., input_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cost: _Optional[float] = ..., kind: _Optional[str] = ..., endpoint: _Optional[str] = ..., started: _Optional[str] = ..., key_prefix: _Optional[str] = ..., key_name: _Optional[str] = ..., workspace_name: _Optional[str] = ..., currency: _Optional[str] = ...) -> None: ...
 
 class ListLedgerRequest(_message.Message):
     __slots__ = ["after", "format", "key_id", "limit", "model", "organization_id", "to"]
@@ -132,7 +134,7 @@ class Prices(_message.Message):
     def __init__(self, currency: _Optional[str] = ..., prices: _Optional[_Iterable[_Union[_keys_pb2.ModelPrice, _Mapping]]] = ...) -> None: ...
 
 class RateLimit(_message.Message):
-    __slots__ = ["levels", "requests_per_second", "tokens_limits_by_model"]
+    __slots__ = ["day_resets_at", "levels", "month_resets_at", "requests_per_second", "tokens_limits_by_model"]
     class TokensLimitsByModelEntry(_message.Message):
         __slots__ = ["key", "value"]
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -140,21 +142,26 @@ class RateLimit(_message.Message):
         key: str
         value: TokenLimits
         def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[TokenLimits, _Mapping]] = ...) -> None: ...
+    DAY_RESETS_AT_FIELD_NUMBER: _ClassVar[int]
     LEVELS_FIELD_NUMBER: _ClassVar[int]
+    MONTH_RESETS_AT_FIELD_NUMBER: _ClassVar[int]
     REQUESTS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     TOKENS_LIMITS_BY_MODEL_FIELD_NUMBER: _ClassVar[int]
+    day_resets_at: str
     levels: _containers.RepeatedCompositeFieldContainer[RateLimitLevel]
+    month_resets_at: str
     requests_per_second: float
     tokens_limits_by_model: _containers.MessageMap[str, TokenLimits]
-    def __init__(self, requests_per_second: _Optional[float] = ..., tokens_limits_by_model: _Optional[_Mapping[str, TokenLimits]] = ..., levels: _Optional[_Iterable[_Union[RateLimitLevel, _Mapping]]] = ...) -> None: ...
+    def __init__(self, requests_per_second: _Optional[float] = ..., tokens_limits_by_model: _Optional[_Mapping[str, TokenLimits]] = ..., levels: _Optional[_Iterable[_Union[RateLimitLevel, _Mapping]]] = ..., day_resets_at: _Optional[str] = ..., month_resets_at: _Optional[str] = ...) -> None: ...
 
 class RateLimitLevel(_message.Message):
-    __slots__ = ["id", "limits", "model", "models", "name", "scope", "used"]
+    __slots__ = ["id", "limits", "model", "models", "name", "remaining", "scope", "used"]
     ID_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     MODELS_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
+    REMAINING_FIELD_NUMBER: _ClassVar[int]
     SCOPE_FIELD_NUMBER: _ClassVar[int]
     USED_FIELD_NUMBER: _ClassVar[int]
     id: str
@@ -162,9 +169,10 @@ class RateLimitLevel(_message.Message):
     model: str
     models: _containers.RepeatedScalarFieldContainer[str]
     name: str
+    remaining: _keys_pb2.Limits
     scope: str
     used: _keys_pb2.Limits
-    def __init__(self, scope: _Optional[str] = ..., id: _Optional[str] = ..., name: _Optional[str] = ..., model: _Optional[str] = ..., limits: _Optional[_Union[_keys_pb2.Limits, _Mapping]] = ..., used: _Optional[_Union[_keys_pb2.Limits, _Mapping]] = ..., models: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, scope: _Optional[str] = ..., id: _Optional[str] = ..., name: _Optional[str] = ..., model: _Optional[str] = ..., limits: _Optional[_Union[_keys_pb2.Limits, _Mapping]] = ..., used: _Optional[_Union[_keys_pb2.Limits, _Mapping]] = ..., models: _Optional[_Iterable[str]] = ..., remaining: _Optional[_Union[_keys_pb2.Limits, _Mapping]] = ...) -> None: ...
 
 class SetPricesRequest(_message.Message):
     __slots__ = ["currency", "prices"]
@@ -218,9 +226,10 @@ class UsageReport(_message.Message):
     def __init__(self, to: _Optional[str] = ..., interval: _Optional[str] = ..., currency: _Optional[str] = ..., rows: _Optional[_Iterable[_Union[UsageRow, _Mapping]]] = ..., total: _Optional[_Union[UsageRow, _Mapping]] = ..., **kwargs) -> None: ...
 
 class UsageRow(_message.Message):
-    __slots__ = ["cached_tokens", "cost", "input_tokens", "key_id", "key_name", "key_prefix", "model", "output_tokens", "requests", "start", "workspace_id", "workspace_name"]
+    __slots__ = ["cached_tokens", "cost", "currency", "input_tokens", "key_id", "key_name", "key_prefix", "model", "output_tokens", "requests", "start", "workspace_id", "workspace_name"]
     CACHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
     COST_FIELD_NUMBER: _ClassVar[int]
+    CURRENCY_FIELD_NUMBER: _ClassVar[int]
     INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     KEY_ID_FIELD_NUMBER: _ClassVar[int]
     KEY_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -233,6 +242,7 @@ class UsageRow(_message.Message):
     WORKSPACE_NAME_FIELD_NUMBER: _ClassVar[int]
     cached_tokens: int
     cost: float
+    currency: str
     input_tokens: int
     key_id: str
     key_name: str
@@ -243,4 +253,4 @@ class UsageRow(_message.Message):
     start: str
     workspace_id: str
     workspace_name: str
-    def __init__(self, start: _Optional[str] = ..., key_id: _Optional[str] = ..., key_name: _Optional[str] = ..., workspace_id: _Optional[str] = ..., workspace_name: _Optional[str] = ..., model: _Optional[str] = ..., requests: _Optional[int] = ..., input_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cost: _Optional[float] = ..., key_prefix: _Optional[str] = ...) -> None: ...
+    def __init__(self, start: _Optional[str] = ..., key_id: _Optional[str] = ..., key_name: _Optional[str] = ..., workspace_id: _Optional[str] = ..., workspace_name: _Optional[str] = ..., model: _Optional[str] = ..., requests: _Optional[int] = ..., input_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cost: _Optional[float] = ..., key_prefix: _Optional[str] = ..., currency: _Optional[str] = ...) -> None: ...
