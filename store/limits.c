@@ -136,7 +136,14 @@ bool limits_word_is_valid(const struct limits_word *word) {
 }
 
 static int64_t code_of(const struct limits_word *word) {
-    enum { CHARGE, SETTLE, PROVISIONAL, UNUSED, RETURNED, REPORT }; /* as in limits_settle.lua; and more: of which answer */
+    enum {
+        CHARGE,
+        SETTLE,
+        PROVISIONAL,
+        UNUSED,
+        RETURNED,
+        REPORT
+    }; /* as in limits_settle.lua; and more: of which answer */
     if (word->said == LIMITS_CHARGE) return CHARGE;
     if (word->said == LIMITS_REPORT) return REPORT + word->answer;
     if (word->usage.unused) return word->usage.returned ? RETURNED : UNUSED;

@@ -97,7 +97,8 @@ struct limits_usage {
     int64_t output;       /* all answers together; what is less than an earlier call said counts as that */
     bool
         unused; /* settle: nothing was made of it, which is not counted as a request either and has no entry; provisional, too */
-    bool returned; /* with `unused`, of a lease made ahead: no worker has heard of it, so no better word can come, and nothing is kept of it */
+    bool
+        returned; /* with `unused`, of a lease made ahead: no worker has heard of it, so no better word can come, and nothing is kept of it */
     bool
         provisional; /* settle: the worker's last word is missing (its link broke). Its reports, or a later settle, may still add a difference */
 };
