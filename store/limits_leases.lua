@@ -190,10 +190,15 @@ local function charge(input, cached, output, ended)
   end
 end
 
--- The form of an entry: the end of store/limits.h.
+-- The form of an entry: the end of store/limits.h. It began when it counts as a request, where that is later than its admission.
 local function write_entry(id, requests, input, cached, output, nanos, how)
+  local began = lease[L_BEGAN]
+  for i = 1, lease[L_SCOPES] do
+    local _, _, later = read_place(lease_places[i])
+    if later > 0 then began = max(began, min(lease[L_BEGAN] + later / 1000, now / 1000)) end
+  end
   entry_count = entry_count + 1
-  entries[entry_count] = pack(ENTRY, floor(now / 1000), floor(lease[L_BEGAN]), requests, input, cached, output, nanos, how, id, lease_words())
+  entries[entry_count] = pack(ENTRY, floor(now / 1000), floor(began), requests, input, cached, output, nanos, how, id, lease_words())
 end
 
 -- What workers have said of a lease that is not there yet, as of a request that passed while Redis was away: like lease_reports, behind a letter that

@@ -16,7 +16,7 @@
 
 #include "base/loop.h"
 #include "base/metrics.h"
-#include "services/gateway/authenticate.h"
+#include "services/gateway/key_info.h"
 #include "store/settlements.h"
 
 struct ahead;

@@ -94,19 +94,6 @@ static void cache_put(struct key_cache *cache, const uint8_t digest[SHA256_DIGES
     pthread_mutex_unlock(&cache->mutex);
 }
 
-bool key_change_is_about(enum key_change change, const char *id, const struct key_info *info) {
-    switch (change) {
-    case KEY_CHANGE_KEY:
-        return strcmp(info->prefix, id) == 0;
-    case KEY_CHANGE_WORKSPACE:
-        return strcmp(info->workspace, id) == 0;
-    case KEY_CHANGE_ORGANIZATION:
-        return strcmp(info->organization, id) == 0;
-    default:
-        return true;
-    }
-}
-
 static void forget_locked(struct key_cache *cache, enum key_change change, const char *id) {
     cache->generation++;
     for (int i = 0; i < CACHE_SLOTS; i++) {

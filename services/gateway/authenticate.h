@@ -23,9 +23,6 @@ void authenticate(struct gateway *gateway, const char *key, authenticate_fn *fn,
 /** Forget a key that may no longer be used. */
 void authenticate_forget(struct gateway *gateway, const char *prefix);
 
-/** Whose keys a change is about: one key, those of a workspace or an organisation, all. */
-enum key_change { KEY_CHANGE_KEY, KEY_CHANGE_WORKSPACE, KEY_CHANGE_ORGANIZATION, KEY_CHANGE_ALL };
-bool key_change_is_about(enum key_change change, const char *id, const struct key_info *info);
 /** Forget them; what the keys service said before this call, and has not arrived, is not remembered either. */
 void key_cache_forget(struct key_cache *cache, enum key_change change, const char *id);
 /** While nobody would tell of changes nothing is remembered. False forgets all. */

@@ -207,3 +207,16 @@ bool key_info_is_operator(const struct key_info *info) {
 bool key_info_is_admin(const struct key_info *info) {
     return key_info_is_operator(info) || strcmp(info->role, "admin") == 0;
 }
+
+bool key_change_is_about(enum key_change change, const char *id, const struct key_info *info) {
+    switch (change) {
+    case KEY_CHANGE_KEY:
+        return strcmp(info->prefix, id) == 0;
+    case KEY_CHANGE_WORKSPACE:
+        return strcmp(info->workspace, id) == 0;
+    case KEY_CHANGE_ORGANIZATION:
+        return strcmp(info->organization, id) == 0;
+    default:
+        return true;
+    }
+}

@@ -64,4 +64,8 @@ bool key_info_may_ask(const struct key_info *info, const char *endpoint);
 bool key_info_is_operator(const struct key_info *info);
 bool key_info_is_admin(const struct key_info *info); /* the operator too */
 
+/** Whose keys a change is about: one key, those of a workspace or an organisation, all. */
+enum key_change { KEY_CHANGE_KEY, KEY_CHANGE_WORKSPACE, KEY_CHANGE_ORGANIZATION, KEY_CHANGE_ALL };
+bool key_change_is_about(enum key_change change, const char *id, const struct key_info *info);
+
 #endif
