@@ -156,7 +156,7 @@ def bench_added(options, report):
 
         plan = {name: at(side, RATE) for name, side in opened.items() if name != LITELLM}
         if LITELLM in opened:
-            plan |= {f"{name} slow": at(opened[name], SLOW_RATE) for name in ("direct", "bora", LITELLM)}
+            plan |= {f"{name} slow": at(opened[name], SLOW_RATE) for name in ("direct", NGINX, "bora", LITELLM) if name in opened}
         found = report.interleave(plan, options.rounds, options.patience)
     direct = found["direct"]
     for which in ADDED_BARS:
@@ -171,6 +171,11 @@ def bench_added(options, report):
             ours, theirs = (added(found[f"{name} slow"], found["direct slow"], which) for name in ("bora", LITELLM))
             owed = sum(m["sent"] - m["status"]["200"] for m in found[f"{LITELLM} slow"])
             report.row(f"added at {SLOW_RATE}/s, {which}, beside LiteLLM", ours, theirs, "us", f"LiteLLM left {owed} unanswered" if owed else "", ratio_digits=4)
+            if f"{NGINX} slow" in found:
+                floor = added(found[f"{NGINX} slow"], found["direct slow"], which)
+                report.row(f"added at {SLOW_RATE}/s, {which}, beside nginx", ours, floor, "us")
+                if which == "p50":
+                    report.ratio(f"LiteLLM adds, over nginx, both at {SLOW_RATE}/s, p50", statistics.median(theirs) / max(statistics.median(floor), 1), None, digits=0)
             if which == "p50":
                 report.ratio(f"LiteLLM adds, over ours, both at {SLOW_RATE}/s, p50", statistics.median(theirs) / max(statistics.median(ours), 1), PEER_BAR, digits=0)
                 report.ratio(f"... over ours at {RATE:,}/s, p50", statistics.median(theirs) / max(statistics.median(added(found["bora"], direct, which)), 1), PEER_BAR, digits=0)
