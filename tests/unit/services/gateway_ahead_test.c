@@ -104,7 +104,9 @@ static int64_t requests_used(struct fixture *fixture, const char *prefix) {
     struct redis_reply *reply = NULL;
     struct error err = {0};
     if (used == 0) return 0;
-    assert_int_equal(redis_callf(fixture->client, &reply, &err, "GETRANGE bora:use:{%s}:k:%s 40 47", ORGANIZATION, prefix), STATUS_OK);
+    assert_int_equal(
+        redis_callf(fixture->client, &reply, &err, "GETRANGE bora:use:{%s}:k:%s 40 47", ORGANIZATION, prefix),
+        STATUS_OK);
     double requests; /* the sixth number: store/limits_scopes.lua */
     memcpy(&requests, reply->string.data, sizeof requests);
     redis_reply_free(reply);
@@ -219,7 +221,10 @@ static void test_a_changed_key_finds_none(void **state) {
     static const struct {
         enum key_change change;
         const char *id;
-    } changes[] = {{KEY_CHANGE_KEY, "abcdefghijkl"}, {KEY_CHANGE_WORKSPACE, "workspace"}, {KEY_CHANGE_ORGANIZATION, ORGANIZATION}, {KEY_CHANGE_ALL, ""}};
+    } changes[] = {{KEY_CHANGE_KEY, "abcdefghijkl"},
+                   {KEY_CHANGE_WORKSPACE, "workspace"},
+                   {KEY_CHANGE_ORGANIZATION, ORGANIZATION},
+                   {KEY_CHANGE_ALL, ""}};
     struct key_info *key = make_key("abcdefghijkl", 0);
     struct ahead_lease lease;
     for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
@@ -294,7 +299,8 @@ static void test_where_there_is_little_room_redis_is_left_alone(void **state) {
         sleep_ms(2);
         assert_false(take(fixture, key, INPUT, &lease));
     }
-    double seconds = (double)(clock_monotonic_ns(clock_system()) - begin_ns) / NS_PER_S, scarce = counted(fixture, "scarce");
+    double seconds = (double)(clock_monotonic_ns(clock_system()) - begin_ns) / NS_PER_S,
+           scarce = counted(fixture, "scarce");
     if (scarce < 1 || scarce > 2 + seconds) fail_msg("%g times in %g s", scarce, seconds);
     key_info_unref(key);
 }
