@@ -80,15 +80,10 @@ static struct key_info *make_key(const char *prefix, int64_t requests_per_minute
     return info;
 }
 
-static const model_description *model(void) {
-    static model_description description = BORA__INTERNAL__V1__MODEL_DESCRIPTION__INIT;
-    description.name = "small";
-    description.tier = "small";
-    return &description;
-}
+static model_description small = BORA__INTERNAL__V1__MODEL_DESCRIPTION__INIT;
 
 static void note(struct fixture *fixture, struct key_info *key) {
-    ahead_note(fixture->ahead, key, model(), INPUT, OUTPUT);
+    ahead_note(fixture->ahead, key, &small, INPUT, OUTPUT);
 }
 
 static bool take(struct fixture *fixture, const struct key_info *key, int64_t input, struct ahead_lease *out) {
@@ -389,6 +384,7 @@ static void test_many_threads(void **state) {
 #define AHEAD_TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void) {
+    small.name = small.tier = "small";
     const struct CMUnitTest tests[] = {
         AHEAD_TEST(test_who_asks_often_finds_one),
         AHEAD_TEST(test_who_asks_seldom_does_not),
