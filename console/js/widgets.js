@@ -165,7 +165,8 @@ export function live({ everyMs, signal, fetcher, show }) {
   let shown = false;
   const look = async () => {
     try {
-      redraw(holder, show(await fetcher()));
+      const drawn = show(await fetcher());
+      if (drawn !== holder.firstChild) redraw(holder, drawn); // the same one: nothing has changed
       problems.hidden = true;
       shown = true;
     } catch (error) {

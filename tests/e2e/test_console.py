@@ -3,6 +3,7 @@
 """The web console in a real browser, against a real house. Screenshots are kept in $BORA_ARTIFACTS, or in artifacts/console of the build folder."""
 import os
 import re
+import threading
 import shutil
 import subprocess
 import sys
@@ -451,6 +452,30 @@ def ask(page, words):
     page.get_by_label("Your message").fill(words)
     page.get_by_label("Your message").press("Enter")
     expect(page.locator(".turn.assistant .statistics")).to_have_count(answered + 1)
+
+
+def test_models_and_the_overview_show_what_happens_now(tab, house, admin):
+    """Nobody touches the pages meanwhile."""
+    models, overview = tab(), tab()
+    for page, name in ((models, "models"), (overview, "overview")):
+        sign_in(page, admin[0])
+        go(page, name)
+    output = overview.locator(".card", has_text="Today, UTC").locator(".figures > *", has_text="Output tokens")
+    expect(output).to_be_visible()
+    before = output.inner_text()
+    key, _ = house.new_key()
+    answers = []
+    asking = threading.Thread(target=lambda: answers.append(house.chat("Count from one to a thousand, in words.", key=key, max_tokens=1500, logit_bias={"0": -100, "2": -100})))
+    asking.start()
+    try:
+        expect(models.locator("table").first).to_contain_text(re.compile(r"1 of \d+"))
+        expect(models.locator("table").first).to_contain_text(re.compile(r"[1-9]\d*\.\d"))  # tokens a second
+        expect(overview.locator(".card", has_text="Models now")).to_contain_text(re.compile(r"1 of \d+ answers"))
+        screenshot(models, "models-under-load")
+    finally:
+        asking.join()
+    assert answers[0][0] == 200
+    expect(output).not_to_have_text(before)
 
 
 def test_playground_shows_what_a_schema_enforces(playground):

@@ -6,11 +6,12 @@ import { get } from "../api.js";
 import { h, replace } from "../dom.js";
 import { compact, DAY_MS, dayStart, integer, isoDay, money, moneyHeadline, percent, share } from "../format.js";
 import { isAdmin, place, usagePath, whose } from "../session.js";
-import { cardWith, card, emptyState, figure, figures, live, load, meter, pageHead } from "../widgets.js";
+import { cardWith, card, emptyState, figure, figures, live, meter, pageHead } from "../widgets.js";
 import { liveModels } from "./live_models.js";
 import { usageOverTime, usageTable } from "./usage_parts.js";
 
 const LIVE_MS = 2000;
+const USAGE_MS = 5000;
 const FIGURES = { requests: "Requests", input_tokens: "Input tokens", output_tokens: "Output tokens", cost: "Spend" };
 
 function sumOf(rows) {
@@ -19,12 +20,28 @@ function sumOf(rows) {
   return sum;
 }
 
+function fetchTwoDays(signal) {
+  const today = dayStart(new Date()).getTime();
+  return get(usagePath(), { ...place(), from: isoDay(new Date(today - DAY_MS)), to: isoDay(new Date(today + DAY_MS)), interval: "hour", group_by: ["model"] }, { signal });
+}
+
+/** `show(data, signal)` again only when the data are others, and nobody is reading a chart's table; its charts end when it is drawn again. */
+function whenChanged(signal, show) {
+  let drawn = null;
+  return (data) => {
+    const text = JSON.stringify(data);
+    if (drawn !== null && (drawn.text === text || drawn.element.querySelector("details[open]") !== null)) return drawn.element;
+    drawn?.end.abort();
+    const end = new AbortController();
+    signal.addEventListener("abort", () => end.abort(), { signal: end.signal });
+    drawn = { text, end, element: h("div", { class: "stack" }, show(data, end.signal)) };
+    return drawn.element;
+  };
+}
+
 function todayCard(signal) {
-  const holder = h("div", { class: "stack" });
-  const today = dayStart(new Date());
-  const from = isoDay(new Date(today.getTime() - DAY_MS));
-  const to = isoDay(new Date(today.getTime() + DAY_MS));
-  void load(holder, signal, () => get(usagePath(), { ...place(), from, to, interval: "hour", group_by: ["model"] }, { signal }), (usage) => {
+  const card = live({ everyMs: USAGE_MS, signal, fetcher: () => fetchTwoDays(signal), show: whenChanged(signal, (usage, drawn) => {
+    const today = dayStart(new Date());
     const isToday = (row) => new Date(row.start) >= today;
     const now = sumOf(usage.rows.filter(isToday));
     const before = sumOf(usage.rows.filter((row) => !isToday(row)));
@@ -34,23 +51,22 @@ function todayCard(signal) {
       figures(Object.entries(FIGURES).map(([name, label]) => figure(label, text(name, now[name]), ["yesterday ", name !== "cost" && before[name] >= 1e5 ? compact(before[name]) : text(name, before[name])]))),
       todays.rows.length === 0
         ? emptyState("Nothing was asked today.", isAdmin() ? "Make a key and let a program use it, or try a model yourself." : "Let a program use your key, or try a model yourself.", h("a", { class: "button primary", href: "#/playground" }, "Open the playground"), isAdmin() && h("a", { class: "button", href: "#/keys" }, "Keys"))
-        : [usageOverTime(todays, { measure: "tokens", group: "model", signal }), usageTable(todays, "model")],
+        : [usageOverTime(todays, { measure: "tokens", group: "model", signal: drawn }), usageTable(todays, "model")],
     ];
-  });
-  return cardWith("Today, UTC", h("a", { href: "#/usage" }, "All usage"), holder);
+  }) });
+  return cardWith("Today, UTC", h("a", { href: "#/usage" }, "All usage"), card.element);
 }
 
 function spendCard(signal) {
-  const holder = h("div", { class: "stack" });
-  void load(holder, signal, () => get("/v1/admin/spend-limit", place(), { signal }), (spend) => {
+  const card = live({ everyMs: USAGE_MS, signal, fetcher: () => get("/v1/admin/spend-limit", place(), { signal }), show: whenChanged(signal, (spend) => {
     const limited = spend.spend_per_month !== null && spend.spend_per_month !== undefined;
     const part = limited ? share(spend.spent, spend.spend_per_month) : 0;
     return [
       h("p", { class: "big" }, moneyHeadline(spend.spent, spend.currency), limited && h("span", { class: "quiet" }, ` of ${money(spend.spend_per_month, spend.currency)}`)),
       limited ? meter(part, `${percent(part)} of this month's spend limit`) : h("p", { class: "quiet" }, "No spend limit is set."),
     ];
-  });
-  return cardWith("Spend this month", h("a", { href: "#/limits" }, "Limits"), holder);
+  }) });
+  return cardWith("Spend this month", h("a", { href: "#/limits" }, "Limits"), card.element);
 }
 
 function liveCard(signal) {
