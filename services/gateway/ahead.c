@@ -302,7 +302,7 @@ static int expect_locked(struct ahead *ahead, struct pool *pool, int64_t now_ns)
 
 void ahead_note(struct ahead *ahead, struct key_info *key, const model_description *model, int64_t input,
                 int64_t output) {
-    if (!ahead->options.enabled) return;
+    if (!ahead->options.enabled || !atomic_load(&key->remembered)) return;
     int64_t now_ns = clock_monotonic_ns(clock_system());
     struct asking what = {.ahead = ahead, .ready = {.since_ns = now_ns}};
     pthread_mutex_lock(&ahead->mutex);
@@ -344,7 +344,8 @@ static bool take_locked(struct pool *pool, int64_t input, int64_t output, int64_
 bool ahead_take(struct ahead *ahead, const struct key_info *key, const char *model, int64_t input, int64_t output,
                 struct ahead_lease *out) {
     /* While Redis is away the configured choice counts. */
-    if (!ahead->options.enabled || !redis_client_connected(ahead->options.limits)) return false;
+    if (!ahead->options.enabled || !atomic_load(&key->remembered) || !redis_client_connected(ahead->options.limits))
+        return false;
     int64_t oldest_ns = clock_monotonic_ns(clock_system()) - AHEAD_NS;
     pthread_mutex_lock(&ahead->mutex);
     struct pool *pool = find_locked(ahead, key, model);

@@ -50,7 +50,7 @@ bool ahead_take(struct ahead *ahead, const struct key_info *key, const char *mod
 void ahead_use(struct ahead *ahead);
 /** It does not, and no worker has heard of the lease. */
 void ahead_return(struct ahead *ahead, const struct key_info *key, const struct ahead_lease *lease);
-/** A request like that has come, and its worker has it. `key` is referenced for as long as it asks often. */
+/** A request like that has come, and its worker has it. `key` is referenced for as long as it asks often; one that is not remembered has nothing ahead. */
 void ahead_note(struct ahead *ahead, struct key_info *key, const model_description *model, int64_t input,
                 int64_t output);
 /** Give back those of the keys that a change is about; those that Redis has been asked for follow when they come. */

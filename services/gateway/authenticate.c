@@ -88,6 +88,7 @@ static void cache_put(struct key_cache *cache, const uint8_t digest[SHA256_DIGES
     }
     key_info_unref(place->info);
     key_info_ref(info);
+    atomic_store(&info->remembered, true);
     memcpy(place->digest, digest, sizeof place->digest);
     place->info = info;
     place->until_ns = clock_monotonic_ns(clock_system()) + ttl_ns;

@@ -77,6 +77,12 @@ static int64_t needed(const struct chat *chat, const struct limits_admission *ad
     }
 }
 
+/** Whose use its role may see (services/keys/limit_methods.c): a service's its own, a member's its workspace's. */
+static bool may_see(const struct key_info *key, const struct limits_scope *scope) {
+    if (scope->name[0] == 'k' || key_info_is_admin(key)) return true;
+    return scope->name[0] == 'w' && strcmp(key->role, "member") == 0;
+}
+
 /** "; 12 are left, this request asks for 40". What is left is known of the scope with the least; requests that were denied have none. */
 static void say_left(const struct limits_result *result, int64_t asked, char out[PHRASE_BYTES]) {
     const enum limits_kind kind = result->denied_by;
@@ -101,7 +107,8 @@ static void say_denied(const struct chat *chat, const struct limits_admission *a
     const char *model = scope->of_model ? " with this model" : "";
     char limit[AMOUNT_BYTES], left[PHRASE_BYTES], wait[WAIT_BYTES];
     format_amount(kind, result->denied_limit, limit);
-    say_left(result, needed(chat, admission, kind, output), left);
+    left[0] = 0;
+    if (may_see(chat->request->key, scope)) say_left(result, needed(chat, admission, kind, output), left);
     format_wait(result->retry_after_ms, wait);
     snprintf(out, size, "Rate limit exceeded: %s has %s%s%s %s%s%s; %s%s", owner_of(scope),
              kind == LIMITS_SPEND_PER_MONTH ? "a limit of " : "", limit,
@@ -162,7 +169,8 @@ static void name_denial(struct request *request, const struct limits_scope *scop
 }
 
 /** What is left of the day and the month, which is not told of every answer: who is denied may look for it. */
-static void add_calendar_headers(struct request *request, const struct limits_result *result) {
+static void add_calendar_headers(struct request *request, const struct limits_admission *admission,
+                                 const struct limits_result *result) {
     static const struct {
         enum limits_kind kind;
         const char *limit, *remaining;
@@ -173,7 +181,12 @@ static void add_calendar_headers(struct request *request, const struct limits_re
     char text[TEXT_I64_BYTES];
     for (size_t i = 0; i < sizeof headers / sizeof *headers; i++) {
         const struct limits_room *room = &result->room[headers[i].kind];
-        if (room->limit == LIMITS_ABSENT) continue;
+        bool shown = room->limit != LIMITS_ABSENT;
+        for (int j = 0; j < admission->scope_count; j++) { /* nobody knows whose room it is */
+            bool counts = admission->scopes[j].bounds.of[headers[i].kind] != LIMITS_ABSENT;
+            shown = shown && !(counts && !may_see(request->key, &admission->scopes[j]));
+        }
+        if (!shown) continue;
         text_from_i64(room->limit, text);
         request->front->header(request, headers[i].limit, text);
         text_from_i64(room->remaining > 0 ? room->remaining : 0, text);
@@ -189,7 +202,7 @@ struct api_error chat_denied_error(const struct chat *chat, const struct limits_
     error.retry_after_ms = never ? NEVER_RETRY_MS : result->retry_after_ms;
     if (chat->phase != CHAT_DONE) {
         name_denial(chat->request, &admission->scopes[result->denied_scope], result->denied_by, never);
-        add_calendar_headers(chat->request, result);
+        add_calendar_headers(chat->request, admission, result);
     }
     if (never)
         say_never(chat, admission, result, output, error.message, sizeof error.message);

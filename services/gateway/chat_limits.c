@@ -525,6 +525,7 @@ static void on_estimated(void *context, enum status status, const struct limits_
 static bool use_ahead(struct chat *chat, const struct chat_estimate *estimate) {
     struct ahead_lease ahead;
     struct request *request = chat->request;
+    bool used = false;
     if (!ahead_take(chat->gateway->ahead, request->key, request->model, estimate->input, estimate->output, &ahead))
         return false;
     pthread_mutex_lock(&chat->mutex);
@@ -543,11 +544,12 @@ static bool use_ahead(struct chat *chat, const struct chat_estimate *estimate) {
         join_estimates(chat);
         chat_open_streams_locked(chat);
         chat_settle_locked(chat);
+        used = true;
     } else { /* its client has left */
         ahead_return(chat->gateway->ahead, request->key, &ahead);
     }
     pthread_mutex_unlock(&chat->mutex);
-    return true;
+    return used;
 }
 
 /** By asking Redis now. */

@@ -43,6 +43,7 @@ struct key_info {
         const char *model;
         struct limits_price price;
     } * prices;
+    atomic_bool remembered; /* it was in the gateway's cache, so that the next request of its key may have it as well */
     atomic_llong denied_until_ns;  /* by limits: until then they are asked before a worker is */
     atomic_llong counted_until_ns; /* there is little room: until then tokens are counted before the limits are asked */
 };

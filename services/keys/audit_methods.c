@@ -114,12 +114,13 @@ static enum status read_filter(struct handling *handling, const Bora__V1__ListAu
     }
     if (PRESENT(request, to)) {
         TRY(read_time(handling, "to", request->to, &to_ms));
-        snprintf(out->newest, sizeof out->newest, "(%" PRId64 "-0", to_ms);
+        snprintf(out->newest, sizeof out->newest, to_ms > 0 ? "(%" PRId64 "-0" : "0-0", to_ms); /* which no entry has */
     }
     if (!PRESENT(request, before)) return STATUS_OK;
     if (!is_entry_id(request->before))
         return handling_refuse_field(handling, "before", -1, "Value error, no id of an entry");
-    if (strtoll(request->before, NULL, 10) < to_ms) snprintf(out->newest, sizeof out->newest, "(%s", request->before);
+    if (strtoll(request->before, NULL, 10) < to_ms)
+        snprintf(out->newest, sizeof out->newest, strcmp(request->before, "0-0") == 0 ? "%s" : "(%s", request->before);
     return STATUS_OK;
 }
 

@@ -152,6 +152,11 @@ def test_a_gateway_that_does_not_hear_of_a_rotation_refuses_the_old_secret(house
     assert [house.chat(key=key, max_tokens=1)[0] for key in (body["key"], new)] == [401, 200]
 
 
+def test_before_all_time_there_is_nothing_in_the_trail(house, place):
+    for query in ("to=1970-01-01", "to=1970-01-01T00:00:00Z", "before=0-0"):
+        assert admin(house, "GET", f"/v1/admin/audit?{query}", key=place.admin)["entries"] == [], query
+
+
 def test_what_is_not_there_is_404(house, place):
     nothing = str(uuid.uuid4())
     for method, path, body in (("GET", f"/v1/admin/api-keys/{nothing}", None), ("PATCH", "/v1/admin/api-keys/nothing", {"name": "a"}), ("DELETE", f"/v1/admin/api-keys/{nothing}", None), ("POST", f"/v1/admin/api-keys/{nothing}/rotate", None),

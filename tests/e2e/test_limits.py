@@ -227,6 +227,20 @@ def test_the_largest_and_the_smallest_limits_that_are_taken_mean_what_they_say(h
         assert status == 422 and answer["detail"][0]["loc"] == ["body", "limits", name], answer
 
 
+def test_a_denial_tells_no_more_than_its_role_may_see(house):
+    """What is left to a workspace is no business of its service keys."""
+    status, _, workspace = house.send("POST", "/v1/admin/workspaces", {"name": "secretive", "limits": {"tokens_per_day": 120}}, key=house.admin_key)
+    assert status == 200, workspace
+    told = {}
+    for role in ("service", "member", "admin"):
+        key, _ = house.new_key(workspace_uuid=workspace["id"], role=role)
+        denials = (answer for answer in (house.chat(key=key, max_tokens=40, logit_bias={"0": -100, "2": -100}) for _ in range(10)) if answer[0] == 429)
+        _, headers, body = next(denials)
+        assert "its workspace has 120 tokens per day" in body["message"], body
+        told[role] = " left" in body["message"], "x-ratelimit-remaining-tokens-day" in headers
+    assert told == {"service": (False, False), "member": (True, True), "admin": (True, True)}
+
+
 def test_one_call_of_redis_admits_whatever_the_limits(house):
     """All levels and the model's, at once; what was used goes back in calls that nobody waits for."""
     limits = {"requests_per_second": 1000, "requests_per_minute": 1000, "tokens_per_minute": 10**6, "tokens_per_day": 10**6, "concurrent_streams": 100}

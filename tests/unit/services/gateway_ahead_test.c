@@ -77,6 +77,7 @@ static struct key_info *make_key(const char *prefix, int64_t requests_per_minute
     verified.levels = levels;
     struct key_info *info = key_info_create(&verified);
     assert_non_null(info);
+    atomic_store(&info->remembered, true);
     return info;
 }
 
@@ -157,6 +158,21 @@ static void test_who_asks_often_finds_one(void **state) {
     settle(fixture, &lease);
     wait_for_leases(fixture, 0);
     assert_int_equal(requests_used(fixture, "abcdefghijkl"), 1);
+    key_info_unref(key);
+}
+
+/** While nobody tells of changes each request has its key verified anew. */
+static void test_a_key_that_is_not_remembered_has_none(void **state) {
+    struct fixture *fixture = *state;
+    struct ahead_lease lease;
+    struct key_info *key = make_key("abcdefghijkl", 0);
+    atomic_store(&key->remembered, false);
+    for (int i = 0; i < 50; i++) {
+        note(fixture, key);
+        sleep_ms(2);
+        assert_false(take(fixture, key, INPUT, &lease));
+    }
+    assert_int_equal(leases(fixture), 0);
     key_info_unref(key);
 }
 
@@ -387,6 +403,7 @@ int main(void) {
     small.name = small.tier = "small";
     const struct CMUnitTest tests[] = {
         AHEAD_TEST(test_who_asks_often_finds_one),
+        AHEAD_TEST(test_a_key_that_is_not_remembered_has_none),
         AHEAD_TEST(test_who_asks_seldom_does_not),
         AHEAD_TEST(test_what_nobody_comes_for_goes_back),
         AHEAD_TEST(test_a_larger_request_finds_none),
