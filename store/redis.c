@@ -322,7 +322,7 @@ bool redis_client_connected(const struct redis_client *client) {
 
 void redis_client_reason(struct redis_client *client, char *out, size_t bytes) {
     pthread_mutex_lock(&client->mutex);
-    snprintf(out, bytes, "%s", atomic_load(&client->connected) ? "" : client->reason);
+    snprintf(out, bytes, "%s", client->whole ? "" : client->reason);
     pthread_mutex_unlock(&client->mutex);
 }
 

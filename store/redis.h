@@ -53,7 +53,7 @@ bool redis_client_in_cluster(const struct redis_client *client);
 /** Another number whenever a server was connected anew, or another one has a slot: what it had answered may be lost since. */
 int64_t redis_client_generation(const struct redis_client *client);
 /** Why it is not connected, in the server's words or the system's ("Connection refused", "WRONGPASS ..."): no secret, at most `bytes` with the NUL.
- *  Of the last attempt; "" while it is connected. Any thread. */
+ *  Of the last attempt; "" while it is connected, of a cluster with all primaries. Any thread. */
 void redis_client_reason(struct redis_client *client, char *out, size_t bytes);
 /** What was gathered on a loop goes into the socket now, as far as the kernel takes it, and not at the end of the turn. Any thread. */
 void redis_client_flush(struct redis_client *client);

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
-enum { IMMEDIATE_REDIRECTS = 2, HOST_BYTES = 256 };
+enum { IMMEDIATE_REDIRECTS = 2, HOST_BYTES = 256, UNSURE_MAX = 3 };
 static const int64_t TICK_NS = 100 * (int64_t)NS_PER_MS, HELD_TICK_NS = 5 * (int64_t)NS_PER_MS;
 static const int64_t ASK_EVERY_NS = 2 * (int64_t)NS_PER_S, ASK_AGAIN_NS = 100 * (int64_t)NS_PER_MS;
 static const int64_t UNUSED_KEPT_NS = 10 * (int64_t)NS_PER_S;
@@ -26,6 +26,7 @@ struct redis_cluster {
     /* the loop's */
     struct event *timer;
     bool stale, asking;
+    int unsure;   /* servers in a row that have said that the cluster is down, or have lost it */
     bool is_sure; /* the first node sees the others */
     int64_t asked_ns;
 };
@@ -202,6 +203,7 @@ static void on_slots(void *context, enum status status, const struct redis_reply
         if (status != STATUS_UNAVAILABLE && status != STATUS_CANCELLED) redis_publish_state(client, message);
         return;
     }
+    cluster->unsure = cluster->is_sure ? 0 : cluster->unsure + 1;
     if (!cluster->is_sure) {
         redis_connection_drop(&client->first.connection, "the cluster is down, or that server has lost it");
         return;
@@ -361,11 +363,12 @@ void redis_cluster_node_changed(struct redis_node *node, bool is_up) {
 
 void redis_cluster_state_locked(const struct redis_client *client, bool *out_any, bool *out_whole) {
     struct redis_node *node;
+    const bool is_down = client->cluster->unsure >= UNSURE_MAX;
     *out_any = false;
-    *out_whole = client->cluster->covered;
+    *out_whole = client->cluster->covered && !is_down;
     TAILQ_FOREACH(node, &client->nodes, link) {
         if (!node->is_primary) continue;
-        *out_any = *out_any || node->pipe.fd >= 0;
+        *out_any = *out_any || (node->pipe.fd >= 0 && !is_down);
         *out_whole = *out_whole && node->pipe.fd >= 0;
     }
 }

@@ -220,7 +220,10 @@ static void tell_readiness(struct gateway *gateway, struct told *told) {
     for (size_t i = 0; i < sizeof health_services / sizeof health_services[0] && turned; i++)
         rpc_server_set_health(gateway->grpc, health_services[i], ready);
     if (!turned && (strcmp(reason, told->reason) == 0 || now - told->at_ns < NS_PER_S)) return;
-    log_info(ready ? "ready" : "not ready", LOG_S("reason", ready ? NULL : reason));
+    if (ready)
+        log_info("ready");
+    else
+        log_warn("not ready", LOG_S("reason", reason));
     told->once = true;
     told->ready = ready;
     told->at_ns = now;

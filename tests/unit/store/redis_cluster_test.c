@@ -328,6 +328,10 @@ static void test_a_cluster_that_was_down_is_found_again(void **state) {
     }
     assert_non_null(strstr(err.message, "CLUSTERDOWN"));
     assert_int_equal(redis_callf(fixture->client, NULL, &err, "INCR foo"), STATUS_UNAVAILABLE);
+    while (redis_client_connected(fixture->client)) { /* though one of its servers is */
+        assert_true(clock_monotonic_ns(clock_system()) < until);
+        nanosleep(&(struct timespec){.tv_nsec = 10 * NS_PER_MS}, NULL);
+    }
     for (int i = 0; i < REDIS_CLUSTER_PRIMARIES; i++) {
         if (i != owner) redis_server_start(&fixture->cluster.servers[i]);
     }
