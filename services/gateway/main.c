@@ -205,9 +205,13 @@ static void reread_tls(struct gateway *gateway) {
         log_error("SIGHUP: the TLS files cannot be used, and those of before go on", LOG_S("error", err.message));
 }
 
+/* While everything starts it is no fault that something is not there yet. */
+static const int64_t STARTING_NS = 5 * NS_PER_S;
+
 /** What clients of health and the log were last told. */
 struct told {
-    bool once, ready;
+    int64_t begun_ns;
+    bool once, ready, warned; /* of what is missing now */
     char reason[GATEWAY_REASON_BYTES];
     int64_t at_ns;
 };
@@ -219,11 +223,17 @@ static void tell_readiness(struct gateway *gateway, struct told *told) {
     int64_t now = clock_monotonic_ns(clock_system());
     for (size_t i = 0; i < sizeof health_services / sizeof health_services[0] && turned; i++)
         rpc_server_set_health(gateway->grpc, health_services[i], ready);
-    if (!turned && (strcmp(reason, told->reason) == 0 || now - told->at_ns < NS_PER_S)) return;
+    if (told->begun_ns == 0) told->begun_ns = now;
+    bool starting = now - told->begun_ns < STARTING_NS, same = strcmp(reason, told->reason) == 0;
+    if (!turned && now - told->at_ns < NS_PER_S) return;
+    if (!turned && same && (ready || starting || told->warned)) return;
     if (ready)
         log_info("ready");
+    else if (starting)
+        log_info("not ready", LOG_S("reason", reason));
     else
         log_warn("not ready", LOG_S("reason", reason));
+    told->warned = !ready && !starting;
     told->once = true;
     told->ready = ready;
     told->at_ns = now;

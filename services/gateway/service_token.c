@@ -6,8 +6,7 @@
 #include "base/log.h"
 #include "services/gateway/gateway.h"
 
-static const int64_t ASK_SOON_NS = NS_PER_S / 5, ASK_AGAIN_NS = 2 * NS_PER_S, ASK_TIMEOUT_NS = 2 * NS_PER_S,
-                     TELL_AGAIN_NS = 60 * NS_PER_S;
+static const int64_t ASK_AGAIN_NS = 2 * NS_PER_S, ASK_TIMEOUT_NS = 2 * NS_PER_S, TELL_AGAIN_NS = 60 * NS_PER_S;
 
 /** Requests may be many: the log hears of it at once, and then once a minute. */
 static void tell(struct gateway *gateway) {
@@ -61,6 +60,6 @@ void service_token_look_after(struct gateway *gateway) {
         changes != token->changes || (atomic_load(&token->verdict) != SERVICE_TOKEN_ACCEPTED && now >= token->next_ns);
     if (!due || atomic_exchange(&token->asking, true)) return;
     token->changes = changes;
-    token->next_ns = now + (atomic_load(&token->verdict) == SERVICE_TOKEN_UNKNOWN ? ASK_SOON_NS : ASK_AGAIN_NS);
+    token->next_ns = now + ASK_AGAIN_NS;
     ask(gateway);
 }
