@@ -689,7 +689,8 @@ void limits_check_gate(struct redis_client *client, const char *organization, co
     redis_commandf(client, on_gate, asking, "MGET %s %s", name, until);
 }
 
-bool limits_has_room_for(const struct limits_admission *admission, const struct limits_result *result, int count) {
+bool limits_leaves_plenty(const struct limits_admission *admission, const struct limits_result *result) {
+    enum { PLENTY = 100 };
     const struct limits_usage most = {.input = admission->input, .output = result->output_held};
     const int64_t all = most.input + most.output;
     const int64_t needs[LIMITS_KINDS] = {[LIMITS_INPUT_PER_MINUTE] = most.input,
@@ -701,7 +702,7 @@ bool limits_has_room_for(const struct limits_admission *admission, const struct 
                                          [LIMITS_SPEND_PER_MONTH] = limits_cost(&admission->price, &most)};
     for (int kind = 0; kind < LIMITS_KINDS; kind++) {
         const struct limits_room *room = &result->room[kind];
-        if (room->limit != LIMITS_ABSENT && room->remaining < count * needs[kind]) return false;
+        if (room->limit != LIMITS_ABSENT && room->remaining < PLENTY * needs[kind]) return false;
     }
     return true;
 }

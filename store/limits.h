@@ -249,8 +249,8 @@ void limits_set_test_time(int64_t us);
 /** The cost of tokens, in nanos: each kind rounded up for itself; input and output at most LIMITS_SPEND_MAX each. */
 int64_t limits_cost(const struct limits_price *price, const struct limits_usage *usage);
 
-/** Is there room for so many more like it, which was admitted, in every limit to which its end gives something back? */
-bool limits_has_room_for(const struct limits_admission *admission, const struct limits_result *result, int count);
+/** Is there room for a hundred more like it, which was admitted, in every limit to which its end gives something back? Then nobody waits for that. */
+bool limits_leaves_plenty(const struct limits_admission *admission, const struct limits_result *result);
 
 /** The smaller of two bounds, of which LIMITS_ABSENT is none. */
 static inline int64_t limits_tighter(int64_t a, int64_t b) {

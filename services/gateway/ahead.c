@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/queue.h>
 
-enum { BUCKETS = 1024, POOLS_MAX = 16384, READY_MAX = 32, PLENTY = 100 };
+enum { BUCKETS = 1024, POOLS_MAX = 16384, READY_MAX = 32 };
 static const int64_t AHEAD_NS = LIMITS_AHEAD_MS * (int64_t)NS_PER_MS;
 static const int64_t ROUND_NS = NS_PER_MS;      /* so many as come in it are ready: Redis mostly takes less */
 static const int64_t PAUSE_NS = NS_PER_S;       /* where there was no room, or nobody answered */
@@ -208,7 +208,7 @@ static void keep_locked(struct ahead *ahead, struct asking *asking, const struct
     }
     ready->lease.requests = result->room[LIMITS_REQUESTS_PER_MINUTE];
     ready->lease.tokens = result->room[LIMITS_TOKENS_PER_MINUTE];
-    ready->lease.plenty = limits_has_room_for(&asking->admission, result, PLENTY);
+    ready->lease.plenty = limits_leaves_plenty(&asking->admission, result);
     pool->ready[pool->count++] = *ready;
     /* The one that was to see; not one that was under way when another found no room. */
     if (pool->paused_until_ns <= ready->since_ns) pool->paused_until_ns = 0;

@@ -18,8 +18,6 @@
 static const int64_t DENIED_NS = NS_PER_S;
 /* Where more than a quarter of a limit is used, tokens are counted before the limits are asked, for so long. */
 static const int64_t COUNTED_NS = NS_PER_S;
-/* Where there is room for so many more, nobody waits for the end of one. */
-enum { PLENTY = 100 };
 
 /* ---- headers ------------------------------------------------------------------------------------------------------- */
 
@@ -289,7 +287,7 @@ static void on_admitted(void *context, enum status status, const struct limits_r
     chat->admitting = false;
     /* An answer that was lost may have left a lease: it is given back like one that was denied work. */
     chat->leased = result == NULL || result->outcome == LIMITS_ADMITTED;
-    chat->gathers = result != NULL && limits_has_room_for(&admitting->admission, result, PLENTY);
+    chat->gathers = result != NULL && limits_leaves_plenty(&admitting->admission, result);
     if (!passes_locked(chat, &admitting->admission, result) || chat->phase != CHAT_ADMITTING) {
         /* It was failed, or the client has left. */
     } else if (chat->refusal != NULL) {
@@ -503,7 +501,7 @@ static void on_estimated(void *context, enum status status, const struct limits_
         if (chat->phase == CHAT_ESTIMATING) chat_open_streams_locked(chat);
     } else {
         chat->leased = result->outcome == LIMITS_ADMITTED;
-        chat->gathers = limits_has_room_for(&admitting->admission, result, PLENTY);
+        chat->gathers = limits_leaves_plenty(&admitting->admission, result);
         if (passes_locked(chat, &admitting->admission, result) && chat->phase == CHAT_ESTIMATING) {
             chat->estimate.requests = result->room[LIMITS_REQUESTS_PER_MINUTE];
             chat->estimate.tokens = result->room[LIMITS_TOKENS_PER_MINUTE];

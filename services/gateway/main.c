@@ -205,6 +205,11 @@ static void reread_tls(struct gateway *gateway) {
         log_error("SIGHUP: the TLS files cannot be used, and those of before go on", LOG_S("error", err.message));
 }
 
+static void tell_health(struct gateway *gateway, bool ready) {
+    for (size_t i = 0; i < sizeof health_services / sizeof health_services[0]; i++)
+        rpc_server_set_health(gateway->grpc, health_services[i], ready);
+}
+
 /* While everything starts it is no fault that something is not there yet. */
 static const int64_t STARTING_NS = 5 * NS_PER_S;
 
@@ -221,8 +226,7 @@ static void tell_readiness(struct gateway *gateway, struct told *told) {
     char reason[GATEWAY_REASON_BYTES];
     bool ready = gateway_is_ready(gateway, reason), turned = !told->once || ready != told->ready;
     int64_t now = clock_monotonic_ns(clock_system());
-    for (size_t i = 0; i < sizeof health_services / sizeof health_services[0] && turned; i++)
-        rpc_server_set_health(gateway->grpc, health_services[i], ready);
+    if (turned) tell_health(gateway, ready);
     if (told->begun_ns == 0) told->begun_ns = now;
     bool starting = now - told->begun_ns < STARTING_NS, same = strcmp(reason, told->reason) == 0;
     if (!turned && now - told->at_ns < NS_PER_S) return;
@@ -260,8 +264,7 @@ static void follow_health(struct gateway *gateway, const sigset_t *signals) {
 static void serve_on(struct gateway *gateway, const sigset_t *signals) {
     const struct timespec step = {.tv_nsec = 20 * NS_PER_MS};
     int64_t until = clock_monotonic_ns(clock_system()) + gateway->settings.drain_delay_ns;
-    for (size_t i = 0; i < sizeof health_services / sizeof health_services[0]; i++)
-        rpc_server_set_health(gateway->grpc, health_services[i], false);
+    tell_health(gateway, false);
     http_server_retire(gateway->http);
     while (clock_monotonic_ns(clock_system()) < until) {
         look_after_leases(gateway);
@@ -293,8 +296,7 @@ static void drain(struct gateway *gateway) {
     struct stopping stopping = {.gateway = gateway, .grace_ns = gateway->settings.drain_ns + LAST_WORDS_NS};
     int64_t until = clock_monotonic_ns(clock_system()) + gateway->settings.drain_ns;
     pthread_t http, grpc;
-    for (size_t i = 0; i < sizeof health_services / sizeof health_services[0]; i++)
-        rpc_server_set_health(gateway->grpc, health_services[i], false);
+    tell_health(gateway, false);
     bool http_stops = pthread_create(&http, NULL, stop_http, &stopping) == 0,
          grpc_stops = pthread_create(&grpc, NULL, stop_grpc, &stopping) == 0;
     while (chats_count(gateway) > 0 && clock_monotonic_ns(clock_system()) < until) {
