@@ -13,7 +13,7 @@
 
 #include <string.h>
 
-enum { ENTRIES_DEFAULT = 100, PAGE = 1000, CSV_BYTES_MAX = 256 << 20 };
+enum { ENTRIES_DEFAULT = 100, PAGE = 1000 };
 
 static struct {
     const char *organization, *key, *actor, *action, *from, *to;
@@ -87,19 +87,6 @@ static void make_readable(struct connection *connection, Bora__V1__ListAuditResp
     }
 }
 
-static int print_csv(const Bora__V1__ListAuditResponse *trail) {
-    struct bytes out;
-    struct error err = {0};
-    bytes_init(&out, CSV_BYTES_MAX);
-    enum status status = print_csv_names_to(&bora__v1__audit_entry__descriptor, &out, &err);
-    for (size_t i = 0; i < trail->n_entries && status == STATUS_OK; i++)
-        status = print_csv_to(&trail->entries[i]->base, &out, &err);
-    if (status == STATUS_OK && fwrite(out.data, 1, out.length, stdout) != out.length)
-        status = error_set(&err, STATUS_UNKNOWN, "the table could not be written");
-    bytes_deinit(&out);
-    return status == STATUS_OK ? EXIT_OK : print_failure("%s", err.message);
-}
-
 static bool is_filtered(void) {
     return options.key != NULL || options.actor != NULL || options.action != NULL || options.from != NULL ||
            options.to != NULL;
@@ -116,7 +103,9 @@ static int check(const struct command_usage *usage) {
 
 static int print_trail(struct connection *connection, const struct result_list *list, ProtobufCMessage *reply) {
     Bora__V1__ListAuditResponse *trail = (Bora__V1__ListAuditResponse *)reply;
-    if (options.csv) return print_csv(trail);
+    if (options.csv)
+        return print_csv(&bora__v1__audit_entry__descriptor, (ProtobufCMessage *const *)trail->entries,
+                         trail->n_entries);
     if (!connection_options.json && !connection_options.quiet) make_readable(connection, trail);
     return result_print_list(list, reply, columns, sizeof columns / sizeof *columns,
                              is_filtered() ? "Nothing that fits was changed." : "Nothing was changed yet.");

@@ -14,7 +14,7 @@
 
 #include <string.h>
 
-enum { GROUPS_MAX = 3, CSV_BYTES_MAX = 256 << 20 };
+enum { GROUPS_MAX = 3 };
 
 /* --- show ---------------------------------------------------------------------------------------------------------- */
 
@@ -110,23 +110,11 @@ static void print_report(struct arena *arena, Bora__V1__UsageReport *report, con
     table_print(stdout, columns, count, rows, row_count);
 }
 
-static int print_csv(const Bora__V1__UsageReport *report) {
-    struct bytes out;
-    struct error err = {0};
-    bytes_init(&out, CSV_BYTES_MAX);
-    enum status status = print_csv_names_to(&bora__v1__usage_row__descriptor, &out, &err);
-    for (size_t i = 0; i < report->n_rows && status == STATUS_OK; i++)
-        status = print_csv_to(&report->rows[i]->base, &out, &err);
-    if (status == STATUS_OK && fwrite(out.data, 1, out.length, stdout) != out.length)
-        status = error_set(&err, STATUS_UNKNOWN, "the table could not be written");
-    bytes_deinit(&out);
-    return status == STATUS_OK ? EXIT_OK : print_failure("%s", err.message);
-}
-
 static int print_usage(struct arena *arena, ProtobufCMessage *reply, const Bora__V1__GetUsageRequest *request) {
     Bora__V1__UsageReport *report = (Bora__V1__UsageReport *)reply;
     if (connection_options.json) return print_json(reply);
-    if (options.csv) return print_csv(report);
+    if (options.csv)
+        return print_csv(&bora__v1__usage_row__descriptor, (ProtobufCMessage *const *)report->rows, report->n_rows);
     if (report->n_rows == 0)
         terminal_note("Nothing was used from %s to %s.\n", report->from, report->to);
     else

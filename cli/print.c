@@ -193,6 +193,19 @@ enum status print_csv_to(const ProtobufCMessage *message, struct bytes *out, str
     return end_csv_line(csv_write_row(transcoder, message, out), out, err);
 }
 
+int print_csv(const ProtobufCMessageDescriptor *descriptor, ProtobufCMessage *const *rows, size_t count) {
+    enum { CSV_BYTES_MAX = 256 << 20 };
+    struct bytes out;
+    struct error err = {0};
+    bytes_init(&out, CSV_BYTES_MAX);
+    enum status status = print_csv_names_to(descriptor, &out, &err);
+    for (size_t i = 0; i < count && status == STATUS_OK; i++) status = print_csv_to(rows[i], &out, &err);
+    if (status == STATUS_OK && fwrite(out.data, 1, out.length, stdout) != out.length)
+        status = error_set(&err, STATUS_UNKNOWN, "the table could not be written");
+    bytes_deinit(&out);
+    return status == STATUS_OK ? EXIT_OK : print_failure("%s", err.message);
+}
+
 int print_json(const ProtobufCMessage *message) {
     struct error err = {0};
     struct bytes json;

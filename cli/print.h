@@ -32,6 +32,8 @@ enum status print_json_to(const ProtobufCMessage *message, struct bytes *out, st
 /** A line of CSV as the HTTP interface writes it (rpc/csv.h) but for its end, which is \n as everywhere here: the columns' names, or a message. */
 enum status print_csv_names_to(const ProtobufCMessageDescriptor *descriptor, struct bytes *out, struct error *err);
 enum status print_csv_to(const ProtobufCMessage *message, struct bytes *out, struct error *err);
+/** The names and a line for each of `rows`, all of that descriptor, on stdout. EXIT_OK or EXIT_FAILED. */
+int print_csv(const ProtobufCMessageDescriptor *descriptor, ProtobufCMessage *const *rows, size_t count);
 /** One line of JSON on stdout. EXIT_OK or EXIT_FAILED. */
 int print_json(const ProtobufCMessage *message);
 
